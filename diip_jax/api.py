@@ -1,0 +1,236 @@
+"""The public call: `restore(prior, images, method="diip", ...)`."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diip_jax import loop
+from diip_jax.array_types import Array, Image, Scalar
+from diip_jax.methods import METHODS, Method
+from diip_jax.prior import Prior, check_image_shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What `restore` returns, on the host.
+
+    Attributes:
+        images: `[N, H, W, C]`, dtype and range of the input; with several samples their mean.
+        iterations: `[N, S]` iterates evaluated until the stop, S the number of samples.
+        stop_reasons: N lists of S names of the rule that fired: "laplacian_variance", "loss_slope", "budget", or
+            "diverged" where the loss was no longer finite (the image is then the last finite iterate).
+        selected: `[N, S]` index k of the iterate that was returned, counted from 0.
+        traces: by name `[N, S, max_iterations]` float32, NaN after the stop: "loss" (of the [-1, 1] range),
+            "laplacian_variance", and "psnr" in dB where references were given.
+        samples: `[N, S, H, W, C]` like images, where more than one sample was asked for; else None.
+    """
+
+    images: np.ndarray
+    iterations: np.ndarray
+    stop_reasons: list[list[str]]
+    selected: np.ndarray
+    traces: dict[str, np.ndarray]
+    samples: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a running `restore` is; what its `progress` callback gets.
+
+    Attributes:
+        jobs: total number of (image, sample) pairs; pair j is sample j % S of image j // S.
+        running: indices of the pairs in the current batch.
+        iterations: `[len(running)]` iterates evaluated so far.
+        stopped: `[len(running)]` whether each has stopped.
+        current: call it for `[len(running), H, W, C]` float32 in [-1, 1]: what would be returned now.
+    """
+
+    jobs: int
+    running: range
+    iterations: np.ndarray
+    stopped: np.ndarray
+    current: Callable[[], np.ndarray]
+
+
+def restore(
+    prior: Prior,
+    images: np.ndarray | Array,
+    method: str | Method = "diip",
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    batch_size: int | None = None,
+    references: np.ndarray | Array | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    report_every: int = 10,
+    **settings: Any,
+) -> Restored:
+    """Restores degraded images with a frozen diffusion prior.
+
+    Every batch is one XLA program; a second call with the same method, settings and batch shape compiles nothing. An
+    image's result depends on the image, the seed and the settings, not on the other images of the call: its random key
+    is derived from the seed and its own pixels.
+
+    Args:
+        prior: from `load_prior`.
+        images: `[N, H, W, C]`, uint8, or float in [-1, 1] (noise may exceed it a little); H and W multiples of the
+            prior's `model.size_multiple`.
+        method: a name from `diip_jax.METHODS`, or an instance of your own `Method`.
+        seed: of the initial noise.
+        samples: restorations per image from different initial noise; `.images` is their mean.
+        batch_size: (image, sample) pairs restored at once; None for all.
+        references: clean images like `images`; adds the trace "psnr". They influence nothing else.
+        progress: called every `report_every` iterations, and after the last of a batch.
+        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP`).
+
+    Raises:
+        ValueError: anything above that does not fit, in one line.
+    """
+    chosen = _method(method, settings)
+    y = _as_float(images, "images")
+    check_image_shape(prior, y.shape[1:])
+    if samples < 1:
+        raise ValueError(f"samples={samples}: expected at least 1")
+    jobs = len(y) * samples
+    batch_size = jobs if batch_size is None else min(batch_size, jobs)
+    if batch_size < 1 or report_every < 1:
+        raise ValueError(f"batch_size={batch_size}, report_every={report_every}: expected at least 1")
+    clean = None
+    if references is not None:
+        clean = _as_float(references, "references")
+        if clean.shape != y.shape:
+            raise ValueError(f"references have shape {clean.shape}, images {y.shape}: expected equal shapes")
+
+    keys = _keys(y, seed, samples)
+    batches = []
+    for first in range(0, jobs, batch_size):
+        running = range(first, min(first + batch_size, jobs))
+        # An incomplete batch is padded with copies that count as stopped, so that it runs in the same program.
+        pairs = np.array([*running] + [first] * (batch_size - len(running)))
+        who = pairs // samples
+        stopped = np.arange(batch_size) >= len(running)
+        reference = None if clean is None else clean[who]
+        report = _reporter(progress, running, jobs)
+        state = _run(prior, chosen, y[who], keys[pairs], stopped, reference, report, report_every)
+        batches.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: len(running)], state))  # noqa: B023
+    return _collect(batches, images, samples, _problem(prior, chosen, y.shape[1:]).rule.names)
+
+
+def _method(method: str | Method, settings: dict[str, Any]) -> Method:
+    if not isinstance(method, str):
+        if settings:
+            names = ", ".join(settings)
+            raise ValueError(f"settings {names} were given beside a method object: put them into the object")
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    fields = [field.name for field in dataclasses.fields(METHODS[method])]
+    unknown = [name for name in settings if name not in fields]
+    if unknown:
+        raise ValueError(f"method {method!r} has no setting {', '.join(unknown)}: it has {', '.join(fields)}")
+    return METHODS[method](**settings)
+
+
+def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 4 or not images.size:
+        raise ValueError(f"{name} have shape {images.shape}: expected [N, H, W, C] with at least one image")
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"{name} have dtype {images.dtype}: expected uint8, or float in [-1, 1]")
+    images = images.astype(np.float32)
+    largest = np.abs(images).max()
+    if not largest <= 4:
+        raise ValueError(f"{name} hold values up to {largest:g}: expected float in [-1, 1] (or uint8 for 0..255)")
+    return images
+
+
+def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
+    """One key per (image, sample) pair, from the seed and the image's own bytes."""
+    digests = jnp.array([zlib.crc32(image.tobytes()) for image in y], jnp.uint32)
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
+    return fold(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), digests), jnp.arange(samples)).reshape(-1)
+
+
+def _problem(prior: Prior, method: Method, shape: tuple[int, ...], monitored: bool = False) -> loop.Problem:
+    height, width, channels = shape
+    problem = method.problem(prior, (height, width, channels))
+    return problem._replace(monitors=(*problem.monitors, ("psnr", _psnr))) if monitored else problem
+
+
+def _psnr(image: Image, reference: Image) -> Scalar:
+    return 10 * jnp.log10(4 / jnp.mean((jnp.clip(image, -1, 1) - reference) ** 2))
+
+
+@partial(jax.jit, static_argnames=("method", "monitored"))
+def _start(prior, method, monitored, y, keys, stopped):
+    return loop.start(_problem(prior, method, y.shape[1:], monitored), y, keys, stopped)
+
+
+@partial(jax.jit, static_argnames=("method",), donate_argnames=("state",))
+def _advance(prior, method, y, state, until, references):
+    problem = _problem(prior, method, y.shape[1:], references is not None)
+    return loop.advance(problem, y, state, until, references)
+
+
+def _run(prior, method, y, keys, stopped, references, report, report_every) -> loop.State:
+    """One batch to its end; of the final state what the result needs."""
+    y = jnp.asarray(y)
+    references = None if references is None else jnp.asarray(references)
+    state = _start(prior, method, references is not None, y, keys, stopped)
+    # Loaded parameters are committed to their device. What `_start` returns is not, what `_advance` returns is: unless it
+    # is placed here, the second call of `_advance` compiles again.
+    state = jax.device_put(state, getattr(jax.tree.leaves(prior.params)[0], "sharding", None))
+    limit = next(iter(state.traces.values())).shape[-1]
+    until = 0
+    while until < limit and not bool(jnp.all(state.verdict.stop)):
+        until = limit if report is None else min(until + report_every, limit)
+        state = _advance(prior, method, y, state, jnp.int32(until), references)
+        if report is not None:
+            report(state)
+    return state._replace(u=None, u_moments=None, eta=None, eta_moments=None, rule=None)
+
+
+def _reporter(progress: Callable[[Progress], None] | None, running: range, jobs: int):
+    if progress is None:
+        return None
+
+    def report(state: loop.State) -> None:
+        count = len(running)
+        progress(
+            Progress(
+                jobs=jobs,
+                running=running,
+                iterations=np.asarray(state.k)[:count],
+                stopped=np.asarray(state.verdict.stop)[:count],
+                current=lambda: np.clip(np.asarray(state.verdict.image)[:count], -1, 1),
+            )
+        )
+
+    return report
+
+
+def _collect(batches: list[loop.State], images: np.ndarray | Array, samples: int, names: tuple[str, ...]) -> Restored:
+    done = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    by_image = lambda leaf: leaf.reshape(-1, samples, *leaf.shape[1:])  # noqa: E731
+    restored = by_image(np.clip(done.verdict.image, -1, 1))
+    given = np.asarray(images).dtype
+    return Restored(
+        images=_as_given(restored.mean(axis=1), given),
+        iterations=by_image(done.k),
+        stop_reasons=[[names[reason] for reason in row] for row in by_image(done.verdict.reason)],
+        selected=by_image(done.verdict.selected),
+        traces={name: by_image(trace) for name, trace in done.traces.items()},
+        samples=_as_given(restored, given) if samples > 1 else None,
+    )
+
+
+def _as_given(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.rint((images + 1) * 127.5).astype(np.uint8) if dtype == np.uint8 else images.astype(dtype)

@@ -1,0 +1,122 @@
+"""Deterministic DDIM (Song et al., 2021) with few large steps: noise to image, and image to noise.
+
+`reverse` is the papers' DDIMReverse(x_T, delta_t): BIRD, Algorithm 2 and equations 17-18.
+"""
+
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from diip_jax.array_types import Array, Float, Images, Num
+from diip_jax.schedule import Schedule, Variant, steps
+
+Gradient = Literal["detached", "full"]
+
+
+@runtime_checkable
+class NoisePredictor(Protocol):
+    """What DDIM needs of a prior: eps_theta and the schedule that it was trained with."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    def eps(self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"]) -> Float[Array, "B H W C"]: ...
+
+
+def reverse(
+    prior: NoisePredictor,
+    z: Images,
+    stride: int = 100,
+    *,
+    variant: Variant = "code",
+    gradient: Gradient = "detached",
+) -> Images:
+    """Noise to image: x_0 = DDIMReverse(z, stride), one `lax.scan` over the visited timesteps.
+
+    Each step from t to t' sets (eq. 17 and 18)
+
+        x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps_theta(x_t, t)) / sqrt(alpha_bar_t)
+        omega  = (x_t - sqrt(alpha_bar_t) x0_hat) / sqrt(1 - alpha_bar_t)
+        x_{t'} = sqrt(alpha_bar_t') x0_hat + sqrt(1 - alpha_bar_t') omega
+
+    Args:
+        z: `[B, H, W, C]` float32, standard normal (BIRD's code takes it as x_900, the paper as x_1000).
+        stride: delta_t, a divisor of the schedule's T; T / stride network evaluations.
+        variant: "code" (BIRD's release): t = 900, ..., 0 and x0_hat clipped to [-1, 1] at every step, so that the
+            direction (eq. 18) is re-derived from the clipped x0_hat. "paper": t = 1000, ..., stride, no clipping.
+        gradient: how reverse-mode differentiation goes through it. "detached" holds the network's output constant, as
+            BIRD's released code does: no network backward, no activations kept, d x_0 / d z diagonal. "full" is the
+            papers' formula: through the network, activations recomputed step by step.
+
+    Returns:
+        `[B, H, W, C]` float32; in [-1, 1] for variant "code".
+
+    Raises:
+        ValueError: stride is no divisor of T, or an unknown variant or gradient.
+    """
+    if gradient not in get_args(Gradient):
+        raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
+    visited = _visited(prior, stride, variant, z.dtype)
+
+    def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        t, alpha_bar, alpha_bar_next = at
+        # Stopped before the network, not behind it: differentiation then never traces the network at all.
+        eps = _eps(prior, jax.lax.stop_gradient(x_t) if gradient == "detached" else x_t, t)
+        x0_hat = (x_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
+        if variant == "code":
+            x0_hat = jnp.clip(x0_hat, -1.0, 1.0)
+            eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
+        return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
+
+    if gradient == "full":
+        step = jax.checkpoint(step)
+    return jax.lax.scan(step, z, visited)[0]
+
+
+def invert(
+    prior: NoisePredictor,
+    x: Images,
+    stride: int = 100,
+    *,
+    variant: Variant = "code",
+    fixed_point_iterations: int = 1,
+) -> Images:
+    """Image to noise: the z that `reverse` maps (nearly) to x, by running equation 18 backwards.
+
+    Going up from x_{t'} to x_t the noise eps_theta(x_t, t) is needed at the unknown x_t. One fixed-point iteration
+    takes it at x_{t'} (DDIM inversion as usually done, error O(stride)); more iterations converge to the exact inverse
+    of the unclipped `reverse` where the map contracts.
+
+    Args:
+        x: `[B, H, W, C]` float32 in [-1, 1].
+        stride, variant: as in `reverse`. Clipping cannot be undone and does not take part.
+        fixed_point_iterations: network evaluations per step, at least 1.
+
+    Raises:
+        ValueError: as `reverse`; or fixed_point_iterations below 1.
+    """
+    if fixed_point_iterations < 1:
+        raise ValueError(f"fixed_point_iterations={fixed_point_iterations}: expected at least 1")
+    visited = _visited(prior, stride, variant, x.dtype)
+
+    def step(x_next: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        t, alpha_bar, alpha_bar_next = at
+
+        def solve(_: Array, x_t: Array) -> Array:
+            eps = _eps(prior, x_t, t)
+            x0_hat = (x_next - jnp.sqrt(1 - alpha_bar_next) * eps) / jnp.sqrt(alpha_bar_next)
+            return jnp.sqrt(alpha_bar) * x0_hat + jnp.sqrt(1 - alpha_bar) * eps
+
+        return jax.lax.fori_loop(0, fixed_point_iterations, solve, x_next), None
+
+    return jax.lax.scan(step, x, visited, reverse=True)[0]
+
+
+def _visited(prior: NoisePredictor, stride: int, variant: Variant, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
+    t, alpha_bar, alpha_bar_next = steps(prior.schedule, stride, variant)
+    return jnp.asarray(t), jnp.asarray(alpha_bar, dtype), jnp.asarray(alpha_bar_next, dtype)
+
+
+def _eps(prior: NoisePredictor, x_t: Array, t: Array) -> Array:
+    return prior.eps(x_t, jnp.full(x_t.shape[:1], t))

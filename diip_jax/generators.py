@@ -1,0 +1,55 @@
+"""Generators: the plug that turns the optimised variable u into an image g(u), and keeps u in its set."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diip_jax.array_types import Any, Image, PRNGKey
+from diip_jax.ddim import Gradient, reverse
+from diip_jax.prior import Prior
+from diip_jax.schedule import Variant
+
+
+class Generator(NamedTuple):
+    """A differentiable image generator as three pure functions on one image.
+
+    Attributes:
+        init: key -> the first u (a pytree).
+        apply: u -> image `[H, W, C]`, float32 in [-1, 1] or near.
+        project: u -> the nearest u of its set; applied after every optimiser step.
+    """
+
+    init: Callable[[PRNGKey], Any]
+    apply: Callable[[Any], Image]
+    project: Callable[[Any], Any]
+
+
+def ddim(
+    prior: Prior,
+    image_shape: tuple[int, int, int],
+    *,
+    stride: int = 100,
+    variant: Variant = "code",
+    gradient: Gradient = "detached",
+    project: bool = True,
+) -> Generator:
+    """The frozen prior's deterministic DDIM map: u is the input noise z `[H, W, C]`, drawn from N(0, I).
+
+    Args:
+        image_shape: (H, W, C) of the image.
+        stride, variant, gradient: see `diip_jax.ddim.reverse`.
+        project: put z back on the sphere of radius sqrt(H W C) after every step (BIRD, Algorithm 1 line 5; its code
+            counts the channels into the radius, its paper does not). False leaves z free.
+    """
+    return Generator(
+        init=lambda key: jax.random.normal(key, image_shape),
+        apply=lambda z: reverse(prior, z[None], stride, variant=variant, gradient=gradient)[0],
+        project=to_sphere if project else lambda z: z,
+    )
+
+
+def to_sphere(z: Image) -> Image:
+    """z scaled to the norm that a standard normal vector of its size has, sqrt(z.size)."""
+    return z * jnp.sqrt(z.size / (jnp.sum(z * z) + 1e-9))

@@ -1,0 +1,163 @@
+"""THE LOOP: restoration as inversion, min over (u, eta) of E(H_eta(g(u)), y), each image stopped by its own rule.
+
+DIIP, BIRD and DIP are this loop with other plugs (see `diip_jax.methods`). One iteration of one image is `_iterate`; it
+is vmapped over the images of a batch, and `advance` runs it in a `lax.while_loop` until every image has stopped: one
+XLA program for the whole batch. An image that has stopped is frozen.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Image, Images, Key, Scalar
+from diip_jax.generators import Generator
+from diip_jax.operators import Operator
+from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, diverged, first_of, laplacian_variance
+
+
+def mean_squared_error(prediction: Image, y: Image) -> Scalar:
+    """E: mean over pixels and channels of (prediction - y)^2, in units of the [-1, 1] range squared."""
+    return jnp.mean((prediction - y) ** 2)
+
+
+class Problem(NamedTuple):
+    """The plugs of a restoration method.
+
+    Attributes:
+        generator: g, and the set that its variable u lives in.
+        operator: H_eta.
+        optimizer: optax transformation for u.
+        operator_optimizer: optax transformation for eta.
+        stopping: when to stop and which iterate to return; the loop adds the iteration budget.
+        max_iterations: the budget, and the length of the traces.
+        objective: E(prediction, y), a scalar.
+        monitors: extra traces by name, each (image, reference) -> scalar; they see the reference image, which nothing
+            else in the loop does.
+    """
+
+    generator: Generator
+    operator: Operator
+    optimizer: optax.GradientTransformation
+    operator_optimizer: optax.GradientTransformation
+    stopping: StoppingRule
+    max_iterations: int
+    objective: Callable[[Image, Image], Scalar] = mean_squared_error
+    monitors: tuple[tuple[str, Callable[[Image, Image], Scalar]], ...] = ()
+
+    @property
+    def rule(self) -> StoppingRule:
+        """The stopping rule, with the iteration budget and the guard against divergence that every run has."""
+        return first_of(diverged(), self.stopping, budget(self.max_iterations))
+
+
+class State(NamedTuple):
+    """Where an image is in its optimisation; every leaf has a leading batch axis outside `vmap`.
+
+    Attributes:
+        k: index of the next iterate to evaluate; the number of iterates evaluated so far.
+        u: the generator's variable. eta: the operator's parameters.
+        u_moments, eta_moments: states of the two optimisers.
+        rule: state of the stopping rule.
+        verdict: the last verdict; its image is what is returned when the optimisation ends here.
+        traces: by name `[max_iterations]`, NaN where not reached: "loss", "laplacian_variance" and the monitors.
+    """
+
+    k: Count
+    u: Any
+    eta: Any
+    u_moments: Any
+    eta_moments: Any
+    rule: Any
+    verdict: Verdict
+    traces: dict[str, Float[Array, " K"]]
+
+
+def start(problem: Problem, y: Images, keys: Key[Array, " B"], stopped: Bool[Array, " B"] | None = None) -> State:
+    """The state before the first iteration.
+
+    Args:
+        y: the degraded images `[B, h, w, C]`, float32 in [-1, 1].
+        keys: one random key per image; an image's result depends on its own key alone.
+        stopped: images that take no part (padding of an incomplete batch).
+    """
+    if stopped is None:
+        stopped = jnp.zeros(y.shape[0], bool)
+
+    def start_one(y: Image, key: Array, stopped: Flag) -> State:
+        u_key, eta_key = jax.random.split(key)
+        u, eta = problem.generator.init(u_key), problem.operator.init(eta_key)
+        shape = jax.eval_shape(problem.generator.apply, u)
+        image = jnp.zeros_like(y, shape=shape.shape, dtype=shape.dtype)
+        k = jnp.zeros_like(y, shape=(), dtype=jnp.int32)
+        names = ["loss", "laplacian_variance", *(name for name, _ in problem.monitors)]
+        return State(
+            k=k,
+            u=u,
+            eta=eta,
+            u_moments=problem.optimizer.init(u),
+            eta_moments=problem.operator_optimizer.init(eta),
+            rule=problem.rule.init(image),
+            verdict=Verdict(stopped, k, k, image),
+            traces={name: jnp.full_like(y, jnp.nan, shape=(problem.max_iterations,)) for name in names},
+        )
+
+    return jax.vmap(start_one)(y, keys, stopped)
+
+
+def advance(problem: Problem, y: Images, state: State, until: Count, references: Images | None = None) -> State:
+    """Iterates every image until it stops by its rule, or until iterate `until` has been evaluated.
+
+    Called once with `until=problem.max_iterations` it does a whole restoration; called with growing `until` it does the
+    same in pieces, so that a caller can look in between.
+
+    Args:
+        until: number of iterates; a traced scalar, so that its value never recompiles.
+        references: clean images for the monitors, `[B, H, W, C]`; needed only where there are monitors.
+    """
+    step = jax.vmap(lambda state, y, reference: _iterate(problem, state, y, reference))
+
+    def active(state: State) -> Bool[Array, " B"]:
+        return ~state.verdict.stop & (state.k < until)
+
+    def body(state: State) -> State:
+        going, stepped = active(state), step(state, y, references)
+        return jax.tree.map(lambda new, old: _select(going, new, old), stepped, state)
+
+    return jax.lax.while_loop(lambda state: jnp.any(active(state)), body, state)
+
+
+def _iterate(problem: Problem, state: State, y: Image, reference: Any) -> State:
+    """One iteration of one image: evaluate iterate k, let the rule judge it, step to the variables of iterate k + 1."""
+    generator, operator = problem.generator, problem.operator
+
+    def energy(u: Any, eta: Any) -> tuple[Scalar, Image]:
+        image = generator.apply(u)
+        return problem.objective(operator.apply(eta, image), y), image
+
+    (loss, image), (u_grad, eta_grad) = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(state.u, state.eta)
+
+    seen = Observation(state.k, loss, laplacian_variance(image), image)
+    rule, verdict = problem.rule.update(state.rule, seen)
+
+    u_step, u_moments = problem.optimizer.update(u_grad, state.u_moments, state.u)
+    eta_step, eta_moments = problem.operator_optimizer.update(eta_grad, state.eta_moments, state.eta)
+
+    values = {"loss": loss, "laplacian_variance": seen.laplacian_variance}
+    values |= {name: monitor(image, reference) for name, monitor in problem.monitors}
+    return State(
+        k=state.k + 1,
+        u=generator.project(optax.apply_updates(state.u, u_step)),
+        eta=optax.apply_updates(state.eta, eta_step),
+        u_moments=u_moments,
+        eta_moments=eta_moments,
+        rule=rule,
+        verdict=verdict,
+        traces={name: trace.at[state.k].set(values[name]) for name, trace in state.traces.items()},
+    )
+
+
+def _select(going: Bool[Array, " B"], new: Array, old: Array) -> Array:
+    return jnp.where(going.reshape(going.shape + (1,) * (new.ndim - 1)), new, old)

@@ -1,0 +1,124 @@
+"""Layers shared by the UNets: convolution, dense, group norm, attention, timestep embedding.
+
+Parameters are always float32; `dtype` is the dtype of the arithmetic (float32 or bfloat16). Norm statistics and softmax
+are computed in float32 whatever `dtype` is.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from diip_jax.array_types import Array, Float, Num
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize > 4 else jnp.dtype(jnp.float32)
+
+
+class Dense(nn.Module):
+    """`x @ kernel + bias` over the last axis; kernel `[C_in, features]`."""
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... f"]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+
+
+class Conv(nn.Module):
+    """Two-dimensional convolution (cross-correlation) of NHWC images; kernel `[k, k, C_in, features]`.
+
+    `padding` is "SAME" (zeros) or the explicit pairs ((top, bottom), (left, right)).
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    padding: str | tuple[tuple[int, int], tuple[int, int]] = "SAME"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W c"]) -> Float[Array, "B h w f"]:
+        k = self.kernel_size
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        stride = (self.stride, self.stride)
+        y = jax.lax.conv_general_dilated(x, kernel, stride, self.padding, dimension_numbers=_NHWC)
+        return y + bias.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation over (height, width, channels of the group), biased variance (Wu and He, 2018)."""
+
+    groups: int
+    eps: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        b, h, w, c = x.shape
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        x, scale, bias = (a.astype(_at_least_float32(self.dtype)) for a in (x, scale, bias))
+
+        # Sums over space first, groups second: XLA's CPU backend vectorises over the channels of a plain [HW, C]
+        # reduction, but not over a [HW, groups, C / groups] one. Two passes, because E[x^2] - E[x]^2 cancels.
+        def group_mean(per_pixel: Array) -> Array:
+            sums = per_pixel.sum(axis=(1, 2)).reshape(b, self.groups, c // self.groups).sum(axis=-1)
+            return jnp.repeat(sums / (h * w * (c // self.groups)), c // self.groups, axis=-1)[:, None, None, :]
+
+        mean = group_mean(x)
+        centred = x - mean
+        gain = jax.lax.rsqrt(group_mean(centred * centred) + self.eps) * scale
+        return (centred * gain + bias).astype(self.dtype)
+
+
+class Attention(nn.Module):
+    """Residual self-attention over all pixels, softmax in float32, logits scaled by 1/sqrt(C / heads)."""
+
+    heads: int
+    norm_groups: int
+    norm_eps: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        b, h, w, c = x.shape
+        tokens = GroupNorm(self.norm_groups, self.norm_eps, self.dtype, name="norm")(x).reshape(b, h * w, c)
+        query, key, value = (
+            Dense(c, self.dtype, name=name)(tokens).reshape(b, h * w, self.heads, c // self.heads)
+            for name in ("query", "key", "value")
+        )
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=_at_least_float32(self.dtype))
+        weights = nn.softmax(logits / (c // self.heads) ** 0.5, axis=-1).astype(self.dtype)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(b, h, w, c)
+        return x + Dense(c, self.dtype, name="out")(mixed)
+
+
+def upsample_nearest(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """Doubles height and width by repeating pixels."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+
+
+def timestep_embedding(
+    t: Num[Array, " B"], dim: int, *, cos_first: bool, freq_shift: float
+) -> Float[Array, "B dim"]:
+    """Sinusoidal embedding of the raw timestep: frequencies 10000^(-k / (dim/2 - freq_shift)), k = 0 .. dim/2 - 1.
+
+    DDPM puts the sines first with `freq_shift` 1; ADM the cosines first with `freq_shift` 0. `dim` is even.
+    """
+    half = dim // 2
+    # float32 also where the default float is wider: the networks were trained with it.
+    frequency = jnp.exp(jnp.arange(half, dtype=jnp.float32) * (-math.log(10000.0) / (half - freq_shift)))
+    angle = t.astype(jnp.float32)[:, None] * frequency[None, :]
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return jnp.concatenate([cos, sin] if cos_first else [sin, cos], axis=-1)

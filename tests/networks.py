@@ -1,0 +1,53 @@
+"""Tiny priors and noise predictors that the tests share."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from diip_jax.models import DDPMUNetConfig
+from diip_jax.prior import Prior, random_prior
+from diip_jax.schedule import Schedule
+
+TINY = DDPMUNetConfig(16, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
+
+
+def tiny_prior(seed: int = 0) -> Prior:
+    """A 16x16 UNet with two levels and attention; random weights, output of about unit size."""
+    return random_prior(TINY, seed)
+
+
+@dataclass(frozen=True)
+class ConstantNoise:
+    """eps_theta(x, t) = c: DDIM is then affine, and everything about it is known in closed form."""
+
+    value: float
+    schedule: Schedule = Schedule()
+
+    def eps(self, x_t, t):
+        return jnp.full_like(x_t, self.value)
+
+
+@dataclass(frozen=True)
+class LinearNoise:
+    """eps_theta(x, t) = gain * x: a contracting map whose inversion converges."""
+
+    gain: float
+    schedule: Schedule = Schedule()
+
+    def eps(self, x_t, t):
+        return self.gain * x_t
+
+
+def unchecked(cls, **values):
+    """An instance of a settings dataclass made without the tests' type checker, to see the error that users see."""
+    self = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(self, name, value)
+    self.__post_init__()
+    return self
+
+
+def images(n: int, side: int = 16, seed: int = 1) -> jax.Array:
+    """Smooth-ish images in [-1, 1], `[n, side, side, 3]` float32."""
+    return jnp.tanh(jax.random.normal(jax.random.key(seed), (n, side, side, 3)))

@@ -1,0 +1,78 @@
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import images, tiny_prior, unchecked
+
+import diip_jax
+from diip_jax import loop
+from diip_jax.methods.diip import DIIP
+
+
+def test_the_printed_numbers_are_there():
+    paper = DIIP(stopping="paper")
+    assert (paper.k_min, paper.eps, paper.stride, paper.project) == (100, 0.001, 100, True)
+    assert DIIP(stopping="paper").rule().names == ("laplacian_variance", "loss_slope")
+
+
+@pytest.mark.parametrize(
+    "stopping, names",
+    [
+        ("paper", ("laplacian_variance", "loss_slope")),
+        ("robust", ("laplacian_variance", "loss_slope")),
+        ("laplacian_variance", ("laplacian_variance",)),
+        ("loss_slope", ("loss_slope",)),
+        ("budget", ("budget",)),
+    ],
+)
+def test_stopping_names_its_rules(stopping, names):
+    assert DIIP(stopping=stopping).rule().names == names
+
+
+@pytest.mark.parametrize("gradient", ["detached", "full"])
+def test_first_step_follows_the_chosen_gradient(gradient):
+    """One step of Adam moves every element of z by the learning rate against the sign of its gradient."""
+    prior, y = tiny_prior(), images(1)
+    method = DIIP(gradient=gradient, stride=250, learning_rate=0.01, project=False, max_iterations=2, stopping="budget")
+    problem = method.problem(prior, (16, 16, 3))
+    state = loop.start(problem, y, jax.random.split(jax.random.key(0), 1))
+    moved = loop.advance(problem, y, state, jnp.int32(1))
+    gradients = jax.grad(
+        lambda z: jnp.mean((diip_jax.reverse(prior, z, 250, gradient=gradient) - y) ** 2)
+    )(state.u)
+    step = np.asarray(moved.u - state.u)
+    clear = np.abs(gradients) > 1e-6
+    assert clear.mean() > 0.1
+    np.testing.assert_allclose(step[clear], -0.01 * np.sign(gradients)[clear], rtol=0.05)
+
+
+def test_loss_falls_with_either_gradient():
+    prior, y = tiny_prior(), np.asarray(images(2))
+    for gradient in ("detached", "full"):
+        traces = diip_jax.restore(
+            prior, y, gradient=gradient, stride=250, learning_rate=0.02, max_iterations=15, stopping="budget"
+        ).traces["loss"]
+        assert (traces[..., -1] < 0.7 * traces[..., 0]).all()
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"stopping": "never"}, "stopping='never': expected one of paper, robust, laplacian_variance, loss_slope, budget"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0: expected above 0"),
+        ({"max_iterations": 0}, "max_iterations=0: expected at least 1"),
+        ({"k_min": -1}, "k_min=-1: expected at least 0"),
+        ({"stopping": "robust", "patience": 0}, "patience=0: expected at least 1"),
+    ],
+)
+def test_bad_settings_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        unchecked(DIIP, **setting)
+
+
+def test_every_setting_is_documented():
+    for field in dataclasses.fields(DIIP):
+        assert field.name in inspect.getdoc(DIIP)

@@ -1,0 +1,146 @@
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import TINY, images, tiny_prior
+
+from diip_jax.models import DDPMUNetConfig
+from diip_jax.prior import (
+    CheckpointError,
+    Provenance,
+    bundled_checkpoint,
+    load_prior,
+    param_shapes,
+    params_sha256,
+    read_metadata,
+    save_prior,
+)
+from diip_jax.schedule import Schedule
+
+
+@pytest.fixture
+def saved(tmp_path):
+    schedule = Schedule(500, 1e-3, 0.01)
+    prior = dataclasses.replace(tiny_prior(), schedule=schedule, provenance=Provenance("weights.pt", "ab" * 32))
+    save_prior(tmp_path / "prior", prior)
+    return prior, tmp_path / "prior"
+
+
+def test_save_and_load_round_trip_is_exact(saved):
+    prior, path = saved
+    loaded = load_prior(path)
+    assert (loaded.model, loaded.schedule, loaded.provenance.source) == (TINY, Schedule(500, 1e-3, 0.01), "weights.pt")
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, prior.params)
+    assert loaded.provenance.params_sha256 == params_sha256(prior.params)
+    assert read_metadata(path)["num_params"] == sum(leaf.size for leaf in jax.tree.leaves(prior.params))
+
+
+def test_bfloat16_storage_rounds_to_eight_bits_and_loads_as_float32(tmp_path):
+    prior = tiny_prior()
+    save_prior(tmp_path / "half", prior, stored_dtype="bfloat16")
+    loaded = load_prior(tmp_path / "half")
+    for a, b in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(prior.params), strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_allclose(a, b, rtol=2**-8)
+
+
+def test_the_published_256_configuration_has_113673219_parameters():
+    model = DDPMUNetConfig(256, (128, 128, 256, 256, 512, 512), (False, False, False, False, True, False))
+    assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model))) == 113_673_219
+
+
+def test_the_bundled_prior_denoises():
+    """At t = 200 it must recover most of the noise of a smooth picture: random weights, or swapped ones, would not."""
+    prior = load_prior()
+    assert prior.image_shape == (64, 64, 3)
+    assert bundled_checkpoint().is_dir()
+    grid = jnp.linspace(-0.5, 0.5, 64)
+    x = jnp.broadcast_to(grid[None, :, None, None], (1, 64, 64, 3))
+    noise = jax.random.normal(jax.random.key(0), x.shape)
+    alpha_bar = float(prior.schedule.alpha_bar[200])
+    eps = prior.eps(alpha_bar**0.5 * x + (1 - alpha_bar) ** 0.5 * noise, jnp.full(1, 200))
+    assert float(jnp.mean((eps - noise) ** 2)) < 0.06
+
+
+def test_bfloat16_compute_is_close_and_keeps_float32_parameters():
+    prior = tiny_prior()
+    x, t = images(2), jnp.array([10, 800])
+    half = prior.with_dtype("bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype("float32")}
+    a, b = np.asarray(prior.eps(x, t)), np.asarray(half.eps(x, t))
+    assert b.dtype == np.float32
+    assert 1e-6 < np.linalg.norm(a - b) / np.linalg.norm(a) < 0.03
+
+
+def test_sizes_that_the_levels_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="images are 16x15: this prior takes sides that are multiples of 2"):
+        tiny_prior().eps(jnp.zeros((1, 16, 15, 3)), jnp.zeros(1))
+    assert tiny_prior().eps(jnp.zeros((1, 6, 10, 3)), jnp.zeros(1)).shape == (1, 6, 10, 3)
+
+
+def _one_line(error):
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere: no such checkpoint folder; make one with python -m diip_jax") as e:
+        load_prior(tmp_path / "nowhere")
+    _one_line(e)
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="not an Orbax checkpoint, or damaged") as e:
+        load_prior(tmp_path)
+    _one_line(e)
+
+
+def test_a_foreign_orbax_checkpoint(tmp_path):
+    from orbax.checkpoint import v1 as ocp
+
+    ocp.save(tmp_path / "other", {"a": jnp.zeros(2)})
+    with pytest.raises(CheckpointError, match="not a diip_jax prior") as e:
+        load_prior(tmp_path / "other")
+    _one_line(e)
+
+
+def test_a_damaged_data_file_is_noticed(saved):
+    _, path = saved
+    largest = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    largest.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged checkpoint") as e:
+        load_prior(path)
+    _one_line(e)
+
+
+def test_a_missing_data_file_is_noticed(saved):
+    _, path = saved
+    max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size).unlink()
+    with pytest.raises(CheckpointError, match="damaged checkpoint") as e:
+        load_prior(path)
+    _one_line(e)
+
+
+def test_metadata_of_another_network_is_noticed(saved):
+    _, path = saved
+    file = path / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    metadata["custom_metadata"]["model"]["block_channels"] = [8, 24]
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(CheckpointError, match="damaged checkpoint") as e:
+        load_prior(path)
+    _one_line(e)
+
+
+def test_other_dtypes_and_existing_folders_are_refused(saved, tmp_path):
+    prior, path = saved
+    with pytest.raises(ValueError, match="dtype='float16': expected one of float32, bfloat16"):
+        prior.with_dtype("float16")
+    with pytest.raises(ValueError, match="stored_dtype='int8': expected one of float32, bfloat16"):
+        save_prior(tmp_path / "x", prior, stored_dtype="int8")
+    with pytest.raises(FileExistsError, match="exists already; give another folder or remove it"):
+        save_prior(path, prior)

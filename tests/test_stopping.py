@@ -1,0 +1,121 @@
+"""Every rule against a plain Python reading of its definition, on curves with known stops."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from diip_jax import stopping
+from diip_jax.stopping import Observation, budget, diverged, first_of, laplacian_variance, laplacian_variance_peak, loss_slope
+
+
+def _run(rule, loss, sharpness):
+    """Feeds curves to a rule; image k is the constant k, so that the returned image tells which iterate it is."""
+    state = rule.init(jnp.zeros((2, 2, 3)))
+    for k, (e, lv) in enumerate(zip(loss, sharpness, strict=True)):
+        seen = Observation(jnp.int32(k), jnp.float32(e), jnp.float32(lv), jnp.full((2, 2, 3), float(k)))
+        state, verdict = rule.update(state, seen)
+        if verdict.stop:
+            assert float(verdict.image[0, 0, 0]) == int(verdict.selected)
+            return k, int(verdict.selected), rule.names[int(verdict.reason)]
+    return None
+
+
+FLAT = np.full(40, 1.0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_laplacian_variance_equals_scipy(channels):
+    image = np.random.default_rng(0).uniform(-1, 1, (12, 17, channels)).astype(np.float32)
+    grey = image @ np.array([0.299, 0.587, 0.114], np.float32) if channels == 3 else image[..., 0]
+    expected = scipy.ndimage.laplace(grey.astype(np.float64), mode="mirror").var()
+    np.testing.assert_allclose(laplacian_variance(jnp.asarray(image)), expected, rtol=1e-5)
+
+
+def test_printed_peak_rule_stops_at_the_first_decrease_after_k_min():
+    sharp = np.array([9, 1, 2, 3, 2, 3, 4, 5, 4.9, 7, 8.0])
+    # k > k_min = 4 and sigma^2[k + 1] < sigma^2[k] first holds at k = 7.
+    assert _run(laplacian_variance_peak(4), FLAT[:11], sharp) == (8, 7, "laplacian_variance")
+
+
+def test_printed_peak_rule_on_a_falling_curve_stops_right_after_k_min():
+    assert _run(laplacian_variance_peak(10), FLAT, np.linspace(5, 1, 40)) == (12, 11, "laplacian_variance")
+
+
+def test_peak_rule_needs_a_decrease():
+    assert _run(laplacian_variance_peak(3), FLAT, np.linspace(1, 5, 40)) is None
+
+
+def test_patient_peak_rule_passes_a_dip_and_returns_the_peak():
+    sharp = np.concatenate([np.linspace(1, 2, 10), [1.9, 1.95], np.linspace(2.1, 3, 8), np.linspace(2.9, 1, 20)])
+    assert _run(laplacian_variance_peak(2), FLAT, sharp)[1] == 9
+    assert _run(laplacian_variance_peak(2, patience=5), FLAT, sharp) == (24, 19, "laplacian_variance")
+
+
+def test_smoothed_peak_rule_ignores_noise():
+    rng = np.random.default_rng(0)
+    trend = 3 - ((np.arange(200) - 100) / 100) ** 2
+    noisy = trend + 0.05 * rng.standard_normal(200)
+    stop, selected, _ = _run(laplacian_variance_peak(5, patience=20, smoothing=0.9), np.ones(200), noisy)
+    assert abs(selected - 100) < 30 < stop
+    assert _run(laplacian_variance_peak(5), np.ones(200), noisy)[0] < 20
+
+
+def test_slope_rule_stops_at_the_first_small_relative_change():
+    loss = np.array([8, 4, 2, 1, 0.9995, 0.5, 0.4])
+    assert _run(loss_slope(1e-3), loss, FLAT[:7]) == (4, 4, "loss_slope")
+    assert _run(loss_slope(1e-4), loss, FLAT[:7]) is None
+
+
+def test_slope_rule_does_not_fire_on_a_rise_larger_than_eps():
+    assert _run(loss_slope(1e-3), np.array([1.0, 1.1, 1.2, 1.3]), FLAT[:4]) is None
+
+
+def test_patient_slope_rule_wants_the_plateau_to_last():
+    loss = np.concatenate([[4, 2, 1, 1, 0.5], np.full(10, 0.25)])
+    assert _run(loss_slope(1e-3), loss, FLAT[:15])[0] == 3
+    assert _run(loss_slope(1e-3, patience=3), loss, FLAT[:15])[0] == 8
+    assert _run(loss_slope(1e-3, k_min=10), loss, FLAT[:15])[0] == 11
+
+
+def test_budget_counts_iterates():
+    assert _run(budget(7), FLAT, FLAT) == (6, 6, "budget")
+
+
+def test_diverged_returns_the_last_finite_iterate():
+    assert _run(diverged(), np.array([1, 2, 3, np.nan, 1]), FLAT[:5]) == (3, 2, "diverged")
+    assert _run(diverged(), np.array([1, np.inf]), FLAT[:2]) == (1, 0, "diverged")
+
+
+def test_first_of_returns_what_the_rule_that_fired_returns():
+    falling = np.linspace(5, 1, 40)
+    steep = np.exp(-np.arange(40) / 3)
+    peak, slope = laplacian_variance_peak(10), loss_slope(1e-3)
+    assert _run(first_of(peak, slope, budget(30)), steep, falling) == (12, 11, "laplacian_variance")
+    assert _run(first_of(slope, peak), FLAT, falling) == (1, 1, "loss_slope")
+    assert _run(first_of(peak, slope, budget(5)), steep, falling) == (4, 4, "budget")
+    # In a tie the earlier rule wins.
+    assert _run(first_of(budget(12), laplacian_variance_peak(9)), steep, falling)[2] == "budget"
+    assert first_of(peak, first_of(slope, budget(5))).names == ("laplacian_variance", "loss_slope", "budget")
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: laplacian_variance_peak(-1), "k_min=-1: expected at least 0"),
+        (lambda: loss_slope(patience=0), "patience=0: expected at least 1"),
+        (lambda: loss_slope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
+        (lambda: budget(0), "max_iterations=0: expected at least 1"),
+        (lambda: first_of(), "needs at least one rule"),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_defaults_are_the_numbers_of_the_paper():
+    import inspect
+
+    assert inspect.signature(stopping.laplacian_variance_peak).parameters["k_min"].default == 100
+    assert inspect.signature(stopping.loss_slope).parameters["eps"].default == 0.001
