@@ -1,0 +1,47 @@
+"""The example pictures are what examples/make_examples.py makes."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+spec = importlib.util.spec_from_file_location("make_examples", EXAMPLES / "make_examples.py")
+make_examples = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_examples)
+
+
+def read(folder: str, name: str) -> np.ndarray:
+    return np.asarray(Image.open(EXAMPLES / folder / f"{name}.png"))
+
+
+@pytest.mark.parametrize("name", make_examples.LANDMARKS)
+def test_clean_picture_is_the_aligned_photograph(name):
+    made = np.asarray(make_examples.align(make_examples.load_portrait(name), make_examples.LANDMARKS[name]))
+    assert made.shape == (64, 64, 3) and made.dtype == np.uint8
+    # Releases of libjpeg decode the photograph within a few levels of one another.
+    assert np.abs(made.astype(int) - read("clean", name)).max() <= 4
+
+
+@pytest.mark.parametrize("name", make_examples.LANDMARKS)
+@pytest.mark.parametrize("damage", ["noise", "blur", "x4"])
+def test_damaged_picture_is_reproduced(name, damage):
+    made = make_examples.degrade(read("clean", name), damage, seed=0)
+    assert np.abs(made.astype(int) - read(damage, name)).max() <= 1
+
+
+@pytest.mark.parametrize("name", make_examples.LANDMARKS)
+def test_jpeg_is_reproduced(name):
+    made = make_examples.degrade(read("clean", name), "jpeg", seed=0)
+    assert np.abs(made.astype(int) - read("jpeg", name)).mean() <= 1
+
+
+def test_similarity_maps_target_points_to_source_points():
+    angle, scale, shift = 0.3, 1.7, np.array([5.0, -2.0])
+    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    target = np.array([[0.0, 0.0], [10.0, 1.0], [3.0, 8.0], [7.0, 7.0]])
+    a, b, c, d, e, f = make_examples.similarity(target @ rotation.T + shift, target)
+    np.testing.assert_allclose([[a, b], [d, e]], rotation, atol=1e-9)
+    np.testing.assert_allclose([c, f], shift, atol=1e-9)
