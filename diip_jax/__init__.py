@@ -1,8 +1,8 @@
 """Blind image restoration with pretrained diffusion priors in JAX: DIIP (ICCV 2025) and BIRD.
 
-    import diip_jax
-    prior = diip_jax.load_prior()                      # the bundled 64x64 face prior
-    restored = diip_jax.restore(prior, images).images  # [N, H, W, C], uint8 or float in [-1, 1]
+import diip_jax
+prior = diip_jax.load_prior()                      # the bundled 64x64 face prior
+restored = diip_jax.restore(prior, images).images  # [N, H, W, C], uint8 or float in [-1, 1]
 """
 
 from diip_jax.api import Progress, Restored, restore

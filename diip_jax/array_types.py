@@ -24,6 +24,21 @@ PRNGKey: TypeAlias = Key[Array, ""]
 Params: TypeAlias = PyTree[Float[Array, "..."] | jax.ShapeDtypeStruct]
 
 __all__ = [
-    "Any", "Array", "Bool", "Count", "Flag", "Float", "Image", "Images", "Int", "Key", "Num", "PRNGKey", "Params",
-    "PyTree", "Scalar", "Timesteps", "UInt8",
+    "Any",
+    "Array",
+    "Bool",
+    "Count",
+    "Flag",
+    "Float",
+    "Image",
+    "Images",
+    "Int",
+    "Key",
+    "Num",
+    "PRNGKey",
+    "Params",
+    "PyTree",
+    "Scalar",
+    "Timesteps",
+    "UInt8",
 ]

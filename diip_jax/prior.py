@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 from importlib import resources
@@ -80,7 +81,6 @@ class Prior:
         check_image_shape(self, x_t.shape[1:])
         return _apply(self.model, self.dtype, self.params, x_t, t)
 
-
     def with_dtype(self, dtype: str) -> "Prior":
         """The same prior computing in "float32" or "bfloat16" (parameters stay float32).
 
@@ -153,18 +153,18 @@ def load_prior(path: str | os.PathLike[str] | None = None, *, dtype: str = "floa
         schedule = Schedule(**metadata["schedule"])
         provenance = Provenance(**metadata["provenance"])
         stored = jnp.dtype(metadata["stored_dtype"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged metadata or another version's ({error}); convert again") from error
     shapes = param_shapes(model)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored, sharding=device), shapes)
+    # Read into NumPy and cast there: on the device every shape would compile a program of its own.
+    abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, stored), shapes)
     try:
         params = ocp.load(path, abstract)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file; to a user all mean the same
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)}); convert again") from error
     if params_sha256(params) != provenance.params_sha256:
         raise CheckpointError(f"{path}: damaged checkpoint (parameters do not match their sha256); convert again")
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf.astype(np.float32)), params)
     return Prior(params, model, schedule, provenance).with_dtype(dtype)
 
 
@@ -186,7 +186,7 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
         raise ValueError(f"stored_dtype={stored_dtype!r}: expected one of {', '.join(_DTYPES)}")
     if path.exists():
         raise FileExistsError(f"{path}: exists already; give another folder or remove it")
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(stored_dtype), prior.params)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.dtype(stored_dtype)), prior.params)
     provenance = dataclasses.replace(prior.provenance, params_sha256=params_sha256(params))
     metadata = {
         "format": _FORMAT,
@@ -197,7 +197,12 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
         "stored_dtype": stored_dtype,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
     }
-    ocp.save(path, params, custom_metadata=metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        ocp.save(Path(scratch) / "prior", params, custom_metadata=metadata)
+        # Orbax notes the folder it wrote to; a checkpoint that is passed on should not tell it.
+        (Path(scratch) / "prior" / "commit_success.txt").write_text("Checkpoint commit was successful\n")
+        os.rename(Path(scratch) / "prior", path)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

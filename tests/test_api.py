@@ -50,8 +50,7 @@ def test_a_second_call_of_the_same_shape_compiles_nothing(prior, photos, caplog)
     diip_jax.restore(prior, photos, seed=3, **SETTINGS)
     with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
         diip_jax.restore(prior, photos[::-1].copy(), seed=4, **SETTINGS)
-        again = [r.message for r in caplog.records if "Finished XLA compilation" in r.message or "Compiling" in r.message]
-        assert again == []
+        assert [r.message for r in caplog.records if "ompil" in r.message] == []
         diip_jax.restore(prior, photos, **(SETTINGS | {"max_iterations": 11}))
     assert any("_advance" in record.message for record in caplog.records)
 

@@ -1,4 +1,4 @@
-"""DDIM against diffusers' scheduler, against the closed form of the detached gradient, and against finite differences."""
+"""DDIM against diffusers' scheduler, the closed form of the detached gradient, and finite differences."""
 
 import dataclasses
 import inspect
@@ -103,7 +103,9 @@ def test_full_gradient_equals_finite_differences_in_float64():
         central = (value(z + h * direction) - value(z - h * direction)) / (2 * h)
         print(f"full gradient against finite differences: {float(abs(slope / central - 1)):.1e}")
         assert abs(slope / central - 1) < 1e-6
-        detached = jnp.vdot(jax.grad(lambda z: jnp.sum(jnp.sin(reverse(network, z, 250, variant="paper"))))(z), direction)
+        detached = jnp.vdot(
+            jax.grad(lambda z: jnp.sum(jnp.sin(reverse(network, z, 250, variant="paper"))))(z), direction
+        )
         assert abs(detached / central - 1) > 1e-3
 
 
@@ -130,7 +132,8 @@ def test_invert_is_exact_for_a_constant_prediction():
 def test_more_fixed_point_iterations_invert_more_exactly():
     prior, x = LinearNoise(0.4), 0.2 * images(1)
     errors = [
-        float(jnp.abs(reverse(prior, invert(prior, x, 200, fixed_point_iterations=n), 200) - x).max()) for n in (1, 4, 32)
+        float(jnp.abs(reverse(prior, invert(prior, x, 200, fixed_point_iterations=n), 200) - x).max())
+        for n in (1, 4, 32)
     ]
     assert errors[0] > 5 * errors[1] > 5 * errors[2]
     assert errors[2] < 1e-4

@@ -6,7 +6,15 @@ import pytest
 import scipy.ndimage
 
 from diip_jax import stopping
-from diip_jax.stopping import Observation, budget, diverged, first_of, laplacian_variance, laplacian_variance_peak, loss_slope
+from diip_jax.stopping import (
+    Observation,
+    budget,
+    diverged,
+    first_of,
+    laplacian_variance,
+    laplacian_variance_peak,
+    loss_slope,
+)
 
 
 def _run(rule, loss, sharpness):

@@ -52,24 +52,24 @@ class DIIP:
             raise ValueError(f"stopping={self.stopping!r}: expected one of {', '.join(get_args(Stopping))}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}: expected above 0")
-        if self.max_iterations < 1:
-            raise ValueError(f"max_iterations={self.max_iterations}: expected at least 1")
-        self.rule()
+        # Of all rules, so that a bad number is refused whichever rule is chosen.
+        self._rules()
 
     def rule(self) -> StoppingRule:
         """The stopping rule that the settings name."""
-        printed = {
-            "laplacian_variance": laplacian_variance_peak(self.k_min),
-            "loss_slope": loss_slope(self.eps),
+        return self._rules()[self.stopping]
+
+    def _rules(self) -> dict[str, StoppingRule]:
+        peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
+        robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
+        return {
+            "paper": first_of(peak, slope),
+            "robust": first_of(robust_peak, robust_slope),
+            "laplacian_variance": peak,
+            "loss_slope": slope,
+            "budget": budget(self.max_iterations),
         }
-        if self.stopping == "paper":
-            return first_of(*printed.values())
-        if self.stopping == "robust":
-            return first_of(
-                laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing),
-                loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing),
-            )
-        return printed[self.stopping] if self.stopping in printed else budget(self.max_iterations)
 
     def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
         """min over z on its sphere of mean (g(z) - y)^2, Adam, first iterate that a rule accepts."""

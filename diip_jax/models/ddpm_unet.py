@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Num
-from diip_jax.models.layers import Attention, Conv, Dense, GroupNorm, timestep_embedding, upsample_nearest
+from diip_jax.models.layers import FLOAT32, Attention, Conv, Dense, GroupNorm, timestep_embedding, upsample_nearest
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,11 @@ class DDPMUNetConfig:
                 f"attention_levels has {len(self.attention_levels)} entries, block_channels "
                 f"{len(self.block_channels)}: give one of each per level"
             )
-        for width in self.block_channels:
+        attended = (*self.attention_levels[:-1], True)  # the middle has the last level's width
+        for width, attention in zip(self.block_channels, attended, strict=True):
             if width % self.norm_groups:
                 raise ValueError(f"a level of {width} channels does not split into norm_groups={self.norm_groups}")
-            if self.head_channels is not None and width % self.head_channels:
+            if attention and self.head_channels is not None and width % self.head_channels:
                 raise ValueError(f"a level of {width} channels does not split into heads of {self.head_channels}")
 
     @property
@@ -84,7 +85,7 @@ class DDPMUNet(nn.Module):
     """Predicts the noise of `x_t`: `[B, H, W, in_channels]` and t `[B]` to `[B, H, W, out_channels]` of x_t's dtype."""
 
     config: DDPMUNetConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = FLOAT32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"], t: Num[Array, " B"]) -> Float[Array, "B H W o"]:

@@ -1,0 +1,203 @@
+"""What published torch files say of their network, or leave to be known: configurations, schedules, presets. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diip_jax.models.ddpm_unet import DDPMUNetConfig
+from diip_jax.schedule import BetaSchedule, Schedule
+
+
+class ConfigError(ValueError):
+    """A configuration that this package cannot reproduce; the message names the key and its value."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The configuration of a published state dict, which does not say itself what network it belongs to."""
+
+    model: DDPMUNetConfig
+    schedule: Schedule = Schedule()
+
+
+_DDPM_256 = Preset(DDPMUNetConfig(256, (128, 128, 256, 256, 512, 512), (False, False, False, False, True, False)))
+_DDPM_CIFAR10 = Preset(DDPMUNetConfig(32, (128, 256, 256, 256), (False, True, False, False)))
+_DDIM_CELEBA_64 = Preset(DDPMUNetConfig(64, (128, 256, 256, 256, 512), (False, False, True, False, False)))
+_FACES64 = Preset(
+    DDPMUNetConfig(64, (32, 64, 128, 192), (False, False, True, True), blocks_per_level=1, norm_groups=16)
+)
+
+# Several names for one network, so that everybody finds the name of his file.
+PRESETS: dict[str, Preset] = {
+    "faces64": _FACES64,
+    # google/ddpm-* on the Hugging Face Hub; a folder with config.json needs no preset
+    "ddpm-cifar10-32": _DDPM_CIFAR10,
+    "ddpm-celebahq-256": _DDPM_256,
+    "ddpm-ema-celebahq-256": _DDPM_256,
+    "ddpm-church-256": _DDPM_256,
+    "ddpm-ema-church-256": _DDPM_256,
+    "ddpm-bedroom-256": _DDPM_256,
+    "ddpm-ema-bedroom-256": _DDPM_256,
+    "ddpm-cat-256": _DDPM_256,
+    "ddpm-ema-cat-256": _DDPM_256,
+    # SDEdit: celeba_hq.ckpt (also BIRD's, DDRM's, DDNM's), church_outdoor.ckpt, bedroom.ckpt
+    "sdedit-celebahq-256": _DDPM_256,
+    "sdedit-church-256": _DDPM_256,
+    "sdedit-bedroom-256": _DDPM_256,
+    # pesser/pytorch_diffusion; the ema_ files are the same networks
+    "pesser-cifar10": _DDPM_CIFAR10,
+    "pesser-lsun-bedroom": _DDPM_256,
+    "pesser-lsun-cat": _DDPM_256,
+    "pesser-lsun-church": _DDPM_256,
+    # ermongroup/ddim, configs/celeba.yml
+    "ddim-celeba-64": _DDIM_CELEBA_64,
+}
+
+# Keys that even the configurations of diffusers 0.0.4 have. Their defaults have changed or differ from the DDPM files'
+# values (freq_shift, flip_sin_to_cos, downsample_padding, norm_eps, attention_head_dim): never filled in.
+_REQUIRED = (
+    "act_fn", "attention_head_dim", "block_out_channels", "center_input_sample", "down_block_types",
+    "downsample_padding", "flip_sin_to_cos", "freq_shift", "in_channels", "layers_per_block",
+    "mid_block_scale_factor", "norm_eps", "norm_num_groups", "out_channels", "sample_size", "time_embedding_type",
+    "up_block_types",
+)  # fmt: skip
+# Keys whose value this network fixes. Those that are not in _REQUIRED came later: a file without them is of the time
+# when the value below was the only behaviour.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "_class_name": ("UNet2DModel",),
+    "act_fn": ("silu", "swish"),
+    "center_input_sample": (False,),
+    "mid_block_scale_factor": (1,),
+    "time_embedding_type": ("positional",),
+    "downsample_padding": (0, 1),
+    "add_attention": (True,),
+    "class_embed_type": (None,),
+    "downsample_type": ("conv",),
+    "mid_block_type": ("UNetMidBlock2D",),
+    "num_class_embeds": (None,),
+    "resnet_time_scale_shift": ("default",),
+    "upsample_type": ("conv",),
+}
+_NO_EFFECT = ("dropout", "num_train_timesteps")  # training only; learned time embedding only
+_ATTENTION = {"DownBlock2D": False, "AttnDownBlock2D": True, "UpBlock2D": False, "AttnUpBlock2D": True}
+
+
+def model_from_diffusers(config: Mapping[str, Any]) -> DDPMUNetConfig:
+    """The network of a diffusers `config.json`.
+
+    Raises:
+        ConfigError: a key is missing, unknown, or has a value that the DDPM network cannot reproduce.
+    """
+    for key in ("_class_name", *_REQUIRED):
+        if key not in config:
+            raise ConfigError(f"{key} is missing: defaults differ between versions of diffusers, so add it")
+    for key, supported in _FIXED.items():
+        if key in config and config[key] not in supported:
+            raise ConfigError(f"{key}={config[key]!r}: supported is {' or '.join(map(repr, supported))}")
+    for key in ("in_channels", "out_channels", "layers_per_block", "norm_num_groups"):
+        if not isinstance(config[key], int) or config[key] < 1:
+            raise ConfigError(f"{key}={config[key]!r}: supported is a whole number from 1")
+    for key in ("block_out_channels", "down_block_types", "up_block_types"):
+        if not isinstance(config[key], list | tuple) or not config[key]:
+            raise ConfigError(f"{key}={config[key]!r}: supported is a list with one entry per level")
+    if config["out_channels"] != config["in_channels"]:  # such as 6 with learned variances
+        raise ConfigError(f"out_channels={config['out_channels']!r}: supported is in_channels, {config['in_channels']}")
+    widths, groups = tuple(config["block_out_channels"]), config["norm_num_groups"]
+    redundant = {"attn_norm_num_groups": (None, groups), "time_embedding_dim": (None, 4 * widths[0])}
+    for key, supported in redundant.items():
+        if config.get(key) not in supported:
+            raise ConfigError(f"{key}={config[key]!r}: supported is {' or '.join(map(repr, supported))}")
+    known = {*_REQUIRED, *_FIXED, *_NO_EFFECT, *redundant}
+    for key, value in config.items():
+        if key not in known and not key.startswith("_") and value is not None:
+            raise ConfigError(f"{key}={value!r}: this version does not know the key, so cannot tell what it changes")
+    try:
+        return DDPMUNetConfig(
+            image_size=_image_size(config["sample_size"]),
+            block_channels=widths,
+            attention_levels=_attention_levels(config["down_block_types"], config["up_block_types"]),
+            blocks_per_level=config["layers_per_block"],
+            in_channels=config["in_channels"],
+            out_channels=config["out_channels"],
+            norm_groups=groups,
+            norm_eps=config["norm_eps"],
+            head_channels=config["attention_head_dim"],
+            cos_first=config["flip_sin_to_cos"],
+            freq_shift=float(config["freq_shift"]),
+            symmetric_downsample=config["downsample_padding"] == 1,
+        )
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        keys = ("block_out_channels", "norm_num_groups", "attention_head_dim", "freq_shift")
+        raise ConfigError(f"{', '.join(f'{key}={config[key]!r}' for key in keys)}: {error}") from error
+
+
+def _attention_levels(down: Sequence[str], up: Sequence[str]) -> tuple[bool, ...]:
+    for key, types, kind in (("down_block_types", down, "Down"), ("up_block_types", up, "Up")):
+        for name in types:
+            if name not in _ATTENTION or kind not in name:
+                raise ConfigError(f"{key} holds {name!r}: supported is '{kind}Block2D' or 'Attn{kind}Block2D'")
+    levels = tuple(_ATTENTION[name] for name in down)
+    if levels != tuple(_ATTENTION[name] for name in reversed(up)):
+        raise ConfigError(f"up_block_types={up!r}: supported is the mirror image of down_block_types={down!r}")
+    return levels
+
+
+def _image_size(sample_size: Any) -> int:
+    sides = sample_size if isinstance(sample_size, list | tuple) else [sample_size] * 2
+    if len(sides) != 2 or sides[0] != sides[1] or not isinstance(sides[0], int):
+        raise ConfigError(f"sample_size={sample_size!r}: supported is one whole number, the side in pixels")
+    return sides[0]
+
+
+def schedule_from_diffusers(config: Mapping[str, Any]) -> Schedule:
+    """The noise schedule of a diffusers `scheduler_config.json`. Only what fixes alpha_bar is read, not the sampler.
+
+    Raises:
+        ConfigError: a key is missing, or the schedule or the prediction type is not supported.
+    """
+    names: dict[str, BetaSchedule] = {
+        "linear": "linear",
+        "scaled_linear": "scaled_linear",
+        "squaredcos_cap_v2": "cosine",
+    }
+    for key in ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps"):
+        if key not in config:
+            raise ConfigError(f"{key} is missing: cannot tell the noise schedule")
+    if config["beta_schedule"] not in names:
+        raise ConfigError(f"beta_schedule={config['beta_schedule']!r}: supported is {' or '.join(map(repr, names))}")
+    # Later keys; before them every model predicted the noise and no schedule was rescaled.
+    for key, only in (("prediction_type", "epsilon"), ("trained_betas", None), ("rescale_betas_zero_snr", False)):
+        if config.get(key, only) != only:
+            raise ConfigError(f"{key}={config[key]!r}: supported is {only!r}")
+    return Schedule(
+        num_timesteps=config["num_train_timesteps"],
+        beta_start=config["beta_start"],
+        beta_end=config["beta_end"],
+        beta_schedule=names[config["beta_schedule"]],
+    )
+
+
+def to_diffusers(model: DDPMUNetConfig) -> dict[str, Any]:
+    """Keyword arguments that make diffusers' `UNet2DModel` this network; no default of theirs is relied on."""
+    down = ["AttnDownBlock2D" if attention else "DownBlock2D" for attention in model.attention_levels]
+    return {
+        "sample_size": model.image_size,
+        "in_channels": model.in_channels,
+        "out_channels": model.out_channels,
+        "center_input_sample": False,
+        "time_embedding_type": "positional",
+        "freq_shift": model.freq_shift,
+        "flip_sin_to_cos": model.cos_first,
+        "down_block_types": tuple(down),
+        "up_block_types": tuple(name.replace("Down", "Up") for name in reversed(down)),
+        "block_out_channels": model.block_channels,
+        "layers_per_block": model.blocks_per_level,
+        "mid_block_scale_factor": 1,
+        "downsample_padding": int(model.symmetric_downsample),
+        "act_fn": "silu",
+        "attention_head_dim": model.head_channels,
+        "norm_num_groups": model.norm_groups,
+        "norm_eps": model.norm_eps,
+    }

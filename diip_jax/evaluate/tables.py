@@ -1,0 +1,115 @@
+"""Stopping rules replayed on trajectories, quality with confidence intervals, and the table as markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diip_jax.evaluate.trajectories import Trajectory
+from diip_jax.metrics import psnr, ssim
+from diip_jax.stopping import Observation, StoppingRule
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the quality of n images.
+
+    Attributes:
+        task, method: what was restored, and how.
+        psnr, ssim: per image, dB and 1.
+        distance: per image, PSNR of the restored image to the degraded one (a copy of the input is no restoration).
+        k: per image, the iterate that was returned; empty where that means nothing.
+        stopped: share of the images whose rule fired within the trajectory.
+    """
+
+    task: str
+    method: str
+    psnr: list[float]
+    ssim: list[float]
+    distance: list[float]
+    k: list[int]
+    stopped: float = 1.0
+
+
+def replay(rule: StoppingRule, run: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """What a rule that returns an iterate would have done on a trajectory.
+
+    Returns:
+        selected `[n]`, the iterate it returns (the last one of the trajectory where it never fires), and fired `[n]`.
+    """
+
+    def one(loss: jax.Array, sharpness: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # Rules that return an iterate decide from scalars alone: an empty image does.
+        image = jnp.zeros((1, 1, 3))
+
+        def step(carry, seen):
+            state, selected, fired = carry
+            state, verdict = rule.update(state, Observation(*seen, image=image))
+            selected = jnp.where(fired, selected, jnp.where(verdict.stop, verdict.selected, seen[0]))
+            return (state, selected, fired | verdict.stop), None
+
+        start = (rule.init(image), jnp.int32(0), jnp.bool_(False))
+        (_, selected, fired), _ = jax.lax.scan(step, start, (jnp.arange(len(loss)), loss, sharpness))
+        return selected, fired
+
+    selected, fired = jax.jit(jax.vmap(one))(jnp.asarray(run.loss), jnp.asarray(run.laplacian_variance))
+    return np.asarray(selected), np.asarray(fired)
+
+
+def oracle(run: Trajectory) -> np.ndarray:
+    """The iterate of the highest PSNR, `[n]`: what no rule that does not know the clean image can beat."""
+    pairs = zip(run.iterates, run.clean, strict=True)
+    return np.array([np.argmin(((images.astype(np.float64) - clean) ** 2).mean((1, 2, 3))) for images, clean in pairs])
+
+
+def row(
+    task: str, method: str, images: np.ndarray, run: Trajectory, k: np.ndarray | None = None, stopped: float = 1.0
+) -> Row:
+    """The quality of uint8 images against the clean ones of a trajectory."""
+    signed = [[a.astype(np.float64) / 127.5 - 1 for a in stack] for stack in (images, run.clean, run.y)]
+    return Row(
+        task,
+        method,
+        [psnr(a, b) for a, b in zip(signed[0], signed[1], strict=True)],
+        [ssim(a, b) for a, b in zip(signed[0], signed[1], strict=True)],
+        [psnr(a, b) for a, b in zip(signed[0], signed[2], strict=True)],
+        [] if k is None else k.tolist(),
+        stopped,
+    )
+
+
+def rows_of(task: str, name: str, run: Trajectory, rules: dict[str, StoppingRule]) -> list[Row]:
+    """The rows of a trajectory: each rule, then the oracle stop."""
+    rows, every = [], np.arange(len(run.y))
+    for rule_name, rule in rules.items():
+        selected, fired = replay(rule, run)
+        rows.append(row(task, f"{name}, {rule_name}", run.iterates[every, selected], run, selected, fired.mean()))
+    best = oracle(run)
+    return [*rows, row(task, f"{name}, oracle stop", run.iterates[every, best], run, best)]
+
+
+def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float]:
+    """A 95 % bootstrap interval of the mean over images (percentile method, fixed seed)."""
+    picks = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
+    low, high = np.percentile(np.asarray(values)[picks].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table: mean and 95 % bootstrap interval."""
+    lines = [
+        "| task | method | PSNR (dB) | SSIM | PSNR to the input (dB) | iterate returned, median | rule fired |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        low, high = interval(r.psnr)
+        s_low, s_high = interval(r.ssim)
+        distance = "-" if np.isinf(r.distance).all() else f"{np.mean(r.distance):.2f}"
+        k, fired = (f"{np.median(r.k):.0f}", f"{100 * r.stopped:.0f} %") if r.k else ("-", "-")
+        lines.append(
+            f"| {r.task} | {r.method} | {np.mean(r.psnr):.2f} [{low:.2f}, {high:.2f}] "
+            f"| {np.mean(r.ssim):.3f} [{s_low:.3f}, {s_high:.3f}] | {distance} | {k} | {fired} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The command line that restores image files: `python -m diip_jax.launch --image=PATH`; see `--help`."""

@@ -1,0 +1,154 @@
+"""The flags of `diip_jax.launch`: one table, from which parsing and `--help` both come."""
+
+import math
+import textwrap
+from collections.abc import Callable
+from typing import Any, get_args, get_origin, get_type_hints
+
+from absl import flags
+
+from diip_jax.methods import METHODS, Method
+
+_HELP: dict[str, dict[str, str]] = {
+    "Images": {
+        "image": "file, folder or glob to restore; repeatable, and --image= itself may be left out",
+        "reference": "clean image, or folder that holds one of each input's name: adds PSNR and SSIM",
+        "resize": "images of another size than the prior's: fit inside, crop to the centre, or refuse",
+    },
+    "Results": {
+        "output_dir": "folder for STEM.png and STEM.json of every input",
+        "compare": "also STEM_compare.png: input, restored, (reference), and the curves",
+        "blend": "weight of the restored image in the output, between 0 and 1; the rest is the input",
+        "samples": "restorations of each image from other noise; STEM.png is their mean, STEM_sample{i}.png each one, "
+        "STEM_spread.png their standard deviation",
+        "save_every": "also STEM_k{iterations}.png after every so many iterations; 0 for never",
+        "skip_existing": "leave out images that are already restored with these settings",
+        "dry_run": "check everything and say what would be done; write nothing",
+    },
+    "Prior and computation": {
+        "checkpoint": "folder that python -m diip_jax.convert wrote; without it the bundled face prior",
+        "dtype": "of the arithmetic",
+        "batch_size": "restorations at once; without it 1 on a CPU, 8 on an accelerator",
+        "seed": "of the random noise",
+    },
+    "Method": {"method": "which restoration method; the flags below are its settings"},
+}
+
+# Flags that are fields of a method: no default here, the method's dataclass has it.
+METHOD_HELP = {
+    "max_iterations": "stop after this many iterations at the latest",
+    "learning_rate": "of Adam on the noise",
+    "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",
+    "gradient": "around the network (detached), or through it (full), which takes several times as long",
+    "variant": "DDIM as in the released code of BIRD, or as in the paper",
+    "project": "keep the noise on its sphere",
+    "stopping": "rule that ends the iteration; paper and robust: the first of the two rules to fire",
+    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule)",
+    "eps": "the loss rule fires below this relative change of the loss in an iteration",
+    "smoothing": "robust rules: weight of the past in the moving average",
+    "patience": "robust rules: iterations in a row that must agree",
+}
+
+_PATHS = ("image", "reference", "output_dir", "checkpoint")
+
+
+def define_flags() -> flags.FlagValues:
+    """The flags, not yet parsed; call the result with the program's name and the arguments."""
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)  # flags may follow images
+    text = {name: line for group in _HELP.values() for name, line in group.items()}
+
+    def define(kind: Callable[..., Any], name: str, default: Any, *choices: list[str], **bounds: Any) -> None:
+        kind(name, default, *choices, text[name], flag_values=values, **bounds)
+
+    define(flags.DEFINE_multi_string, "image", [])
+    define(flags.DEFINE_string, "reference", None)
+    define(flags.DEFINE_enum, "resize", "fit", ["fit", "crop", "error"])
+    define(flags.DEFINE_string, "output_dir", "restored")
+    define(flags.DEFINE_boolean, "compare", False)
+    define(flags.DEFINE_float, "blend", 1.0, lower_bound=0.0, upper_bound=1.0)
+    define(flags.DEFINE_integer, "samples", 1, lower_bound=1)
+    define(flags.DEFINE_integer, "save_every", 0, lower_bound=0)
+    define(flags.DEFINE_boolean, "skip_existing", False)
+    define(flags.DEFINE_boolean, "dry_run", False)
+    define(flags.DEFINE_string, "checkpoint", None)
+    define(flags.DEFINE_enum, "dtype", "float32", ["float32", "bfloat16"])
+    define(flags.DEFINE_integer, "batch_size", None, lower_bound=1)
+    define(flags.DEFINE_integer, "seed", 0, lower_bound=0, upper_bound=2**32 - 1)
+    define(flags.DEFINE_enum, "method", "diip", list(METHODS))
+    for name, line in METHOD_HELP.items():
+        _define_setting(name, line, values)
+    flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
+    return values
+
+
+def _define_setting(name: str, line: str, values: flags.FlagValues) -> None:
+    kind = next(hints[name] for hints in map(get_type_hints, METHODS.values()) if name in hints)
+    if get_origin(kind) is not None:  # Literal["code", "paper"]
+        flags.DEFINE_enum(name, None, list(get_args(kind)), line, flag_values=values)
+    else:
+        kinds: dict[type, Callable[..., Any]] = {
+            bool: flags.DEFINE_boolean,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+        }
+        kinds[kind](name, None, line, flag_values=values)
+
+
+def method_from(values: flags.FlagValues) -> Method:
+    """The method that parsed flags name; what they leave out has the method's own default.
+
+    Raises:
+        ValueError: a setting that the method does not have, or a value that it refuses; the line begins with the flag.
+    """
+    kind = METHODS[values.method]
+    given: dict[str, Any] = {name: values[name].value for name in METHOD_HELP if values[name].value is not None}
+    for name, value in [*given.items(), ("blend", values.blend)]:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name}={value}: expected a finite number")
+    unknown = [f"--{name}" for name in given if name not in get_type_hints(kind)]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: --method={values.method} has no such setting")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+
+
+def help_text(values: flags.FlagValues) -> str:
+    """What `--help` prints."""
+    lines = [
+        "Restores degraded images, one or thousands, with a frozen diffusion prior.",
+        "",
+        "  python -m diip_jax.launch --image=photo.png --output_dir=restored --compare",
+        "",
+        "Defaults are in brackets.",
+    ]
+    for title, group in _HELP.items():
+        lines += ["", f"{title}:"]
+        for name, line in (group | METHOD_HELP if title == "Method" else group).items():
+            lines += _help_lines(values[name], name, line)
+    lines += ["", "Exit code: 0 all well, 1 some image failed, 2 wrong usage, 130 interrupted."]
+    return "\n".join(lines)
+
+
+def _help_lines(flag: flags.Flag, name: str, line: str) -> list[str]:
+    choices = getattr(flag.parser, "enum_values", None)
+    wanted = "|".join(choices) if choices else "PATH" if name in _PATHS else flag.flag_type()
+    head = f"  --[no]{name}" if flag.boolean else f"  --{name}={wanted}"
+    default = _default(flag, name)
+    wrapped = textwrap.wrap(line if default is None else f"{line} [{default}]", 82)
+    if len(head) > 27:
+        wrapped.insert(0, "")
+    return [f"{head:<28}{wrapped[0]}".rstrip(), *(" " * 28 + rest for rest in wrapped[1:])]
+
+
+def _default(flag: flags.Flag, name: str) -> str | None:
+    """The default in words; None where there is nothing to say."""
+    if name not in METHOD_HELP:
+        return None if flag.boolean or flag.default in (None, []) else str(flag.default)
+    by_method = {key: getattr(kind, name) for key, kind in METHODS.items() if hasattr(kind, name)}
+    words = {key: {True: "on", False: "off"}[value] if flag.boolean else str(value) for key, value in by_method.items()}
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return ", ".join(f"{key}: {word}" for key, word in words.items())

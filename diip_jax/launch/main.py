@@ -1,0 +1,177 @@
+"""Restores image files: `python -m diip_jax.launch --image=PATH`. See `--help`.
+
+Exit codes: 0 all well; 1 some image failed; 2 wrong usage, or nothing could start; 130 interrupted.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from diip_jax.images import ImageError, check_writable, find_images
+from diip_jax.launch.console import PROGRAM, Console
+from diip_jax.launch.flag_table import define_flags, help_text, method_from
+from diip_jax.launch.plan import Job, Run, finished, plan_jobs
+from diip_jax.launch.restore_files import Tally, explain, load, restore_files
+from diip_jax.methods import DIIP, Method
+from diip_jax.prior import CheckpointError, Prior, load_prior
+from diip_jax.schedule import steps
+
+
+class UsageError(Exception):
+    """The command cannot start; one line that says why."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
+    console, tally = Console(), Tally()
+    images = 0
+    try:
+        values = define_flags()
+        positional = values([PROGRAM, *arguments])[1:]
+        if values.help:
+            print(help_text(values))
+            return 0
+        method = _method(values)
+        paths, errors = _inputs([*values.image, *positional])
+        images = len(paths) + len(errors)
+        reference = _reference_path(values.reference, len(paths))
+        if not values.dry_run:
+            _keep_compiled_programs()
+        prior = _prior(values.checkpoint, values.dtype, method)
+        run = _run(values, method, prior)
+        jobs, name_errors = plan_jobs(paths, run, reference)
+        for error in (*errors, *name_errors):
+            tally.failed += 1
+            console.error(str(error))
+        if values.dry_run:
+            _check_folder(run.output_dir)
+            _describe(jobs, run, prior, console, tally)
+        elif jobs:
+            check_writable(run.output_dir)
+            restore_files(jobs, run, prior, console, tally)
+            if images > 1:
+                console.line(f"{tally.restored} restored, {tally.skipped} skipped, {tally.failed} failed")
+        return 1 if tally.failed else 0
+    except KeyboardInterrupt:
+        done = f"{tally.restored + tally.skipped} of {images} images are finished"
+        console.error(f"interrupted, {done}; run the same command with --skip_existing to go on")
+        return 130
+    except (flags.Error, UsageError, CheckpointError, ImageError) as error:
+        console.error(str(error))
+        return 2
+
+
+def _method(values: flags.FlagValues) -> Method:
+    if values.compare and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
+    try:
+        return method_from(values)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(values: flags.FlagValues, method: Method, prior: Prior) -> Run:
+    # Images of a batch that have stopped are computed along until the last one stops. An accelerator is faster with
+    # several at once nevertheless; a CPU is not.
+    usual_batch = 1 if jax.default_backend() == "cpu" else 8
+    return Run(
+        method_name=values.method,
+        method=method,
+        max_iterations=method.problem(prior, prior.image_shape).max_iterations,
+        output_dir=Path(values.output_dir).expanduser(),
+        seed=values.seed,
+        samples=values.samples,
+        batch_size=values.batch_size or usual_batch,
+        resize=values.resize,
+        blend=values.blend,
+        compare=values.compare,
+        save_every=values.save_every,
+        skip_existing=values.skip_existing,
+    )
+
+
+def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:
+    if not patterns:
+        raise UsageError("no image was given; add --image=PATH, a file, folder or glob (see --help)")
+    if "" in patterns:
+        raise UsageError("--image is empty; give a file, folder or glob")
+    return find_images(patterns)
+
+
+def _reference_path(reference: str | None, images: int) -> Path | None:
+    if reference is None:
+        return None
+    path = Path(reference).expanduser()
+    if not reference or not path.exists():
+        raise UsageError(f"--reference={reference}: no such file or folder; check the path")
+    if not path.is_dir() and images > 1:
+        raise UsageError(f"--reference={reference} is one file for {images} images; give a folder with one for each")
+    return path
+
+
+def _prior(checkpoint: str | None, dtype: str, method: Method) -> Prior:
+    prior = load_prior(None if checkpoint is None else Path(checkpoint).expanduser(), dtype=dtype)
+    if prior.model.in_channels not in (1, 3):
+        raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
+    try:
+        if isinstance(method, DIIP):
+            steps(prior.schedule, method.stride, method.variant)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+    return prior
+
+
+def _describe(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
+    """Says of every image what would be done with it, having read it."""
+    height, width, channels = prior.image_shape
+    source, sha256 = prior.provenance.source or "of unknown source", prior.provenance.params_sha256
+    console.line(f"prior: {source}, {height}x{width}x{channels}, sha256 {sha256}")
+    console.line(
+        "settings: "
+        + ", ".join(f"{name}={value}" for name, value in run.settings(prior).items())
+        + f", seed={run.seed}, batch_size={run.batch_size}"
+    )
+    for job in jobs:
+        try:
+            skip, why = finished(job, run, prior) if run.skip_existing else (False, None)
+            item = load(job, run, prior)
+        except Exception as error:  # as in a run: the other images are looked at all the same
+            tally.failed += 1
+            console.error(explain(job, error, run))
+            continue
+        facts = [f"{item.image.size[0]}x{item.image.size[1]} {item.image.mode}", *item.image.notes]
+        if item.image.size != (height, width):
+            facts.append(f"{run.resize} to {item.fitted.content[2]}x{item.fitted.content[3]} of {height}x{width}")
+        if job.reference:
+            facts.append(f"reference {job.reference}")
+        if why:
+            facts.append(f"was {why}")
+        endings = ",".join(output.name.removeprefix(job.stem) for output in job.outputs(run))
+        todo = "skip, finished" if skip else f"restore to {job.output(f'{{{endings}}}')}"
+        if run.save_every and not skip:
+            todo += f" and up to {len(job.snapshots(run))} snapshots"
+        console.line(f"{job.path}: {'; '.join(facts)}: {todo}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Like `check_writable`, as far as that goes without writing."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ImageError(folder, "outputs cannot be written here; choose another --output_dir")
+
+
+def _keep_compiled_programs() -> None:
+    """Lets a later run of the same shapes and settings fetch its programs instead of compiling them."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diip_jax" / "xla"
+    try:
+        check_writable(folder)
+    except (ImageError, RuntimeError):
+        return  # a read-only home: it only costs the compilation
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,0 +1,187 @@
+"""The files that a restored image leaves.
+
+In the output folder, for an image `STEM`:
+
+- `STEM.png`: the restored image (with several samples their mean), at the prior's scale, alpha carried through.
+- `STEM.json`: `diip_jax.report.image_record`, plus `method` and the run's settings under `settings`, `input.sha256`,
+  `reference` (file, sha256) and, with several samples, `spread`. `iterations`, `stop_reason`, `selected_k` and the
+  traces are then lists with one entry per sample. `seconds` is the time that the image's batch took, divided by the
+  number of its images; tracing and compilation, as JAX reports them, are taken off and stand under `compile_seconds`.
+- `STEM_compare.png`, `STEM_sample{i}.png`, `STEM_spread.png`, `STEM_k{iterations}.png`: where asked for.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diip_jax import metrics, report
+from diip_jax.api import Restored
+from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
+from diip_jax.launch.plan import Job, Run, prior_facts
+from diip_jax.prior import Prior
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A job whose files are read: y and clean are `[H, W, C]` float32 in [-1, 1] as the prior takes them."""
+
+    job: Job
+    image: LoadedImage
+    fitted: Fitted
+    y: Pixels
+    clean: Pixels | None
+    sha256: str
+    reference_sha256: str | None
+
+
+def write_outputs(item: Loaded, n: int, result: Restored, run: Run, prior: Prior, seconds: dict[str, float]) -> str:
+    """Writes the files of image n of a result, the record last; returns the line that says so.
+
+    Raises ImageError if the restoration diverged (nothing is written then) or a file cannot be written.
+    """
+    job, reasons = item.job, result.stop_reasons[n]
+    if "diverged" in reasons:
+        k = int(result.iterations[n, reasons.index("diverged")])
+        raise ImageError(job.path, f"diverged after {k} iterations, no result is written; lower --learning_rate")
+    given = result.samples[n] if result.samples is not None else result.images[n : n + 1]
+    samples = [blended(sample, item, run) for sample in given]
+    output = np.mean(samples, axis=0) if run.samples > 1 else samples[0]
+    quality = _quality(item, output)
+    # From here to the new record, the old one would speak of files that are no longer its own.
+    record_path = job.output(".json")
+    record_path.unlink(missing_ok=True)
+    extra: dict[str, Any] = {}
+    if run.samples > 1:
+        for i, sample in enumerate(samples):
+            write_pixels(item, f"_sample{i}.png", sample)
+        extra["spread"] = _write_spread(item, np.stack(samples))
+    write_pixels(item, ".png", output)
+    if run.compare:
+        write_image(job.output("_compare.png"), _comparison(item, n, result, run, output, quality))
+    record = _record(item, n, result, run, prior, quality)
+    traces = record.pop("traces")  # the long lines last
+    write_json(record_path, {**record, **seconds, **extra, "traces": traces})
+    return _summary(item, n, result, quality, seconds["seconds"])
+
+
+def blended(restored: Pixels, item: Loaded, run: Run) -> Pixels:
+    """What is written of a restored `[H, W, C]`: mixed with the input by `blend`, without the margin of fitting."""
+    weight = np.float32(run.blend)
+    return unfit(weight * np.clip(restored, -1, 1) + (1 - weight) * np.clip(item.y, -1, 1), item.fitted)
+
+
+def write_pixels(item: Loaded, ending: str, pixels: Pixels) -> None:
+    """Writes a picture with the input's alpha under the stem and this ending. Raises ImageError if that fails."""
+    alpha = item.fitted.alpha
+    path = item.job.output(ending)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(path.parent, f"cannot be made ({error.strerror}); choose another --output_dir") from error
+    write_image(path, _shown(pixels), None if alpha is None else unfit(alpha, item.fitted))
+
+
+def _shown(pixels: Pixels) -> Pixels:
+    """`[H, W, 3]` as it is, `[H, W, 1]` as `[H, W]`."""
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _write_spread(item: Loaded, samples: Pixels) -> dict[str, Any]:
+    """Writes the standard deviation over samples at every pixel (root mean square over channels); its scale."""
+    spread = np.sqrt(samples.var(axis=0).mean(axis=-1))
+    brightest = max(float(spread.max()), 1e-6)  # identical samples: a black map
+    path = item.job.output("_spread.png")
+    write_image(path, report.spread_map(spread, brightest))
+    return {
+        "file": path.name,
+        "unit": "standard deviation, of the range [-1, 1]",
+        "black": 0.0,
+        "brightest": brightest,
+        "mean": float(spread.mean()),
+    }
+
+
+def _quality(item: Loaded, output: Pixels) -> dict[str, float] | None:
+    """PSNR and SSIM of input and output over the picture without its margin; no SSIM below its 11x11 window."""
+    if item.clean is None:
+        return None
+    y, clean = unfit(item.y, item.fitted), unfit(item.clean, item.fitted)
+    quality = {"psnr_input": metrics.psnr(y, clean), "psnr_output": metrics.psnr(output, clean)}
+    if min(clean.shape[:2]) >= 11:
+        quality |= {"ssim_input": metrics.ssim(y, clean), "ssim_output": metrics.ssim(output, clean)}
+    return quality
+
+
+def _record(
+    item: Loaded, n: int, result: Restored, run: Run, prior: Prior, quality: dict[str, float] | None
+) -> dict[str, Any]:
+    traces = _ordered(result.traces)
+    per_sample = [
+        report.image_record(
+            image=item.image,
+            resize_policy=run.resize,
+            settings=run.settings(prior),
+            seed=run.seed,
+            prior=prior_facts(prior),
+            iterations=int(result.iterations[n, i]),
+            stop_reason=result.stop_reasons[n][i],
+            selected_k=int(result.selected[n, i]),
+            traces={name: trace[n, i] for name, trace in traces.items()},
+            seconds=0.0,
+            metrics=quality,
+        )
+        for i in range(run.samples)
+    ]
+    record = per_sample[0]
+    if run.samples > 1:
+        record |= {key: [one[key] for one in per_sample] for key in ("iterations", "stop_reason", "selected_k")}
+        record["traces"] = {name: [one["traces"][name] for one in per_sample] for name in record["traces"]}
+    record["input"]["sha256"] = item.sha256
+    reference = item.job.reference
+    record["reference"] = reference and {"file": reference.name, "sha256": item.reference_sha256}
+    return record
+
+
+def _ordered(traces: dict[str, Any]) -> dict[str, Any]:
+    """What is minimised first."""
+    return dict(sorted(traces.items(), key=lambda named: named[0] != "loss"))
+
+
+def _comparison(
+    item: Loaded, n: int, result: Restored, run: Run, output: Pixels, quality: dict[str, float] | None
+) -> report.Picture:
+    columns = [("input", unfit(item.y, item.fitted)), ("restored", output)]
+    if quality is not None and item.clean is not None:
+        columns = [
+            (f"{name}\n{_decibels(quality, which)}", pixels)
+            for (name, pixels), which in zip(columns, ("input", "output"), strict=True)
+        ]
+        columns.append(("reference", unfit(item.clean, item.fitted)))
+    several = f" (mean of {run.samples} samples, curves of sample 0)" if run.samples > 1 else ""
+    iterations = int(result.iterations[n, 0])
+    return report.comparison(
+        [(name, _shown(pixels)) for name, pixels in columns],
+        {name: trace[n, 0, :iterations] for name, trace in _ordered(result.traces).items()},
+        stop_k=iterations - 1,
+        selected_k=int(result.selected[n, 0]),
+        title=f"{item.job.path.name}{several}",
+    )
+
+
+def _decibels(quality: dict[str, float], which: str) -> str:
+    text = f"PSNR {quality[f'psnr_{which}']:.2f} dB"
+    return f"{text}, SSIM {quality[f'ssim_{which}']:.3f}" if f"ssim_{which}" in quality else text
+
+
+def _summary(item: Loaded, n: int, result: Restored, quality: dict[str, float] | None, seconds: float) -> str:
+    counts, chosen = ("/".join(map(str, values[n])) for values in (result.iterations, result.selected))
+    reasons = "/".join(dict.fromkeys(result.stop_reasons[n]))
+    line = f"{item.job.path} -> {item.job.output('.png')}: {counts} iterations, stopped by {reasons}"
+    line += f", returned k={chosen}, {seconds:.1f} s"
+    if quality is not None:
+        line += f"; input {_decibels(quality, 'input')}; output {_decibels(quality, 'output')}"
+    return line

@@ -1,0 +1,239 @@
+"""What a run of the command line will do: its settings, the names of its outputs, what is already finished."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diip_jax import models
+from diip_jax.images import EXTENSIONS, ImageError
+from diip_jax.methods import Method
+from diip_jax.prior import Prior
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked for, beside the images; the fields are the flags of `diip_jax.launch`.
+
+    Attributes:
+        method_name, method: the restoration method and its settings.
+        max_iterations: the method's budget.
+        batch_size: (image, sample) pairs restored at once.
+        blend: weight of the restored image against the input in what is written.
+        save_every: iterations between two snapshots, 0 for none.
+    """
+
+    method_name: str
+    method: Method
+    max_iterations: int
+    output_dir: Path
+    seed: int = 0
+    samples: int = 1
+    batch_size: int = 1
+    resize: str = "fit"
+    blend: float = 1.0
+    compare: bool = False
+    save_every: int = 0
+    skip_existing: bool = False
+
+    def settings(self, prior: Prior) -> dict[str, Any]:
+        """What the outputs depend on, except what a record names elsewhere: seed, resize policy, prior and input."""
+        return {
+            "method": self.method_name,
+            **dataclasses.asdict(self.method),  # type: ignore[call-overload]  # every Method is a dataclass
+            "samples": self.samples,
+            "blend": self.blend,
+            "dtype": prior.dtype,
+            "save_every": self.save_every,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to restore.
+
+    Attributes:
+        path: the input.
+        folder, stem: outputs are `folder/stem.png`, `folder/stem.json`, ...
+        reference: its clean image, None without.
+    """
+
+    path: Path
+    folder: Path
+    stem: str
+    reference: Path | None = None
+
+    def output(self, ending: str) -> Path:
+        """The output whose name is the stem and this ending, such as ".png" or "_compare.png"."""
+        return self.folder / f"{self.stem}{ending}"
+
+    def outputs(self, run: Run) -> list[Path]:
+        """What is there once the image is finished; the record, which is written last, is the last one."""
+        endings = [".png"]
+        if run.samples > 1:
+            endings += [*(f"_sample{i}.png" for i in range(run.samples)), "_spread.png"]
+        if run.compare:
+            endings.append("_compare.png")
+        return [self.output(ending) for ending in [*endings, ".json"]]
+
+    def snapshots(self, run: Run) -> list[Path]:
+        """Every snapshot that may be written; an image that stops early leaves fewer."""
+        if not run.save_every:
+            return []
+        counts = range(run.save_every, run.max_iterations + 1, run.save_every)
+        return [self.output(snapshot_ending(run, i, count)) for count in counts for i in range(run.samples)]
+
+
+def snapshot_ending(run: Run, sample: int, iterations: int) -> str:
+    """The ending of the name of the image after so many iterations."""
+    return (f"_sample{sample}" if run.samples > 1 else "") + f"_k{iterations:05d}.png"
+
+
+def plan_jobs(paths: Sequence[Path], run: Run, reference: Path | None) -> tuple[list[Job], list[ImageError]]:
+    """One job per input, in their order, such that no output overwrites an input or another output.
+
+    Outputs are named after the input's stem. Inputs of the same stem in several folders keep their folders, relative to
+    the deepest one that holds them all: `a/x.png b/x.png` become `OUTPUT_DIR/a/x.png` and `OUTPUT_DIR/b/x.png`.
+
+    Args:
+        reference: the clean image, or a folder in which each image has one of the same stem.
+
+    Returns:
+        (jobs, errors): an input that cannot be given its names or its reference is in `errors` and not in `jobs`.
+    """
+    jobs: list[Job] = []
+    errors: list[ImageError] = []
+    sources = {_identity(path): path for path in paths}
+    claimed: dict[Path, Path] = {}
+    listings: dict[Path, dict[str, list[Path]]] = {}
+    for path, stem in zip(paths, _stems(paths), strict=True):
+        try:
+            clean = None if reference is None else _reference(reference, stem, path, listings)
+            job = Job(path, run.output_dir / stem.parent, stem.name, clean)
+            outputs = [*job.outputs(run), *job.snapshots(run)]
+            for output in outputs:
+                if output in claimed:
+                    raise ImageError(path, f"would write {output}, as {claimed[output]} does; rename one of the two")
+                source = clean if clean and _identity(output) == _identity(clean) else sources.get(_identity(output))
+                if source:
+                    raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
+        except ImageError as error:
+            errors.append(error)
+        else:
+            claimed.update(dict.fromkeys(outputs, path))
+            jobs.append(job)
+    return jobs, errors
+
+
+def _stems(paths: Sequence[Path]) -> list[Path]:
+    namesakes = defaultdict(list)
+    for path in paths:
+        namesakes[path.stem].append(os.path.abspath(path.parent))
+    stems = []
+    for path in paths:
+        folders = namesakes[path.stem]
+        inside = os.path.relpath(os.path.abspath(path.parent), os.path.commonpath(folders))
+        stems.append(Path(inside) / path.stem)
+    return stems
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """Equal for two names of one file: a link, or another case where the file system ignores case."""
+    try:
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    except OSError:
+        return os.path.abspath(path)
+
+
+def _reference(reference: Path, stem: Path, path: Path, listings: dict[Path, dict[str, list[Path]]]) -> Path:
+    if not reference.is_dir():
+        return reference
+    # Inputs that keep their folders may have references in folders of the same names.
+    mirrored = reference / stem.parent
+    folder = mirrored if mirrored.is_dir() else reference
+    if folder not in listings:
+        listings[folder] = _images_by_stem(folder)
+    found = listings[folder].get(stem.name, [])
+    same_name = [candidate for candidate in found if candidate.name == path.name]
+    if not found:
+        raise ImageError(path, f"has no reference {stem.name}.* in {folder}; add it, or leave this image out")
+    if len(found) > 1 and not same_name:
+        raise ImageError(path, f"has several references in {folder} ({', '.join(p.name for p in found)}); keep one")
+    return same_name[0] if same_name else found[0]
+
+
+def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
+    found = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in EXTENSIONS and path.is_file():
+            found[path.stem].append(path)
+    return dict(found)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal. Raises ImageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(path, f"cannot be read ({error.strerror}); check the path and its rights") from error
+
+
+def prior_facts(prior: Prior) -> dict[str, Any]:
+    """What a record says of the prior."""
+    return {
+        "sha256": prior.provenance.params_sha256,
+        "source": prior.provenance.source,
+        "source_sha256": prior.provenance.source_sha256,
+        "architecture": models.architecture(prior.model),
+        "image_shape": list(prior.image_shape),
+    }
+
+
+def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
+    """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
+
+    The record is removed before the first output is written and comes back last, so its presence means that the outputs
+    are whole and belong to it.
+    """
+    try:
+        record = json.loads(job.output(".json").read_text(encoding="utf-8"))
+        was = _identifying(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False, None  # no record, or something else of that name
+    if any(not output.is_file() for output in job.outputs(run)):
+        return False, "incomplete"
+    wanted = {
+        **run.settings(prior),
+        "seed": run.seed,
+        "resize": run.resize,
+        "prior": prior.provenance.params_sha256,
+        "input": file_sha256(job.path),
+        "reference": job.reference and file_sha256(job.reference),
+    }
+    # What was made in addition and is not asked for now does no harm.
+    ignored = {name for name in ("reference", "save_every") if not wanted[name]}
+    differing = [name for name in wanted | was if name not in ignored and was.get(name) != wanted.get(name)]
+    if not differing:
+        return True, None
+    name = differing[0]
+    if name in ("prior", "input", "reference"):
+        return False, f"made with another {name}" if was[name] else f"made without a {name}"
+    return False, f"made with {name}={was.get(name)}, now {wanted.get(name)}"
+
+
+def _identifying(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **record["settings"],
+        "seed": record["seed"],
+        "resize": record["input"]["resize_policy"],
+        "prior": record["prior"]["sha256"],
+        "input": record["input"]["sha256"],
+        "reference": record["reference"] and record["reference"]["sha256"],
+    }

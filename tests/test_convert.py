@@ -1,0 +1,589 @@
+"""Conversion of torch weights: what is read, what is refused, what is written, what the command line says."""
+
+import io
+import json
+import logging
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from diffusers import DDPMScheduler
+from torch_networks import DDPMNetwork, diffusers_network, randomise
+
+from diip_jax.convert import main as command
+from diip_jax.convert.main import describe, main, read_torch_prior
+from diip_jax.convert.torch_configs import (
+    PRESETS,
+    ConfigError,
+    Preset,
+    model_from_diffusers,
+    schedule_from_diffusers,
+    to_diffusers,
+)
+from diip_jax.convert.torch_files import ConversionError
+from diip_jax.convert.torch_parity import verify
+from diip_jax.models.ddpm_unet import DDPMUNetConfig
+from diip_jax.prior import Prior, Provenance, load_prior
+from diip_jax.schedule import Schedule
+
+TINY = DDPMUNetConfig(8, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
+ROOT = Path(__file__).resolve().parent.parent
+State = dict[str, torch.Tensor]
+predict = jax.jit(Prior.eps, compiler_options={"xla_backend_optimization_level": 0})  # compiling is most of the time
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", Preset(TINY))
+
+
+@pytest.fixture(scope="session")
+def ddpm_network() -> torch.nn.Module:
+    return randomise(DDPMNetwork(TINY))
+
+
+@pytest.fixture
+def ddpm_state(ddpm_network) -> State:
+    return dict(ddpm_network.state_dict())
+
+
+@pytest.fixture(scope="session")
+def saved_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    diffusers_network(TINY).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved_folder, tmp_path) -> Path:
+    """A diffusers folder as today's library writes it."""
+    copy = tmp_path / "diffusers"
+    copy.mkdir()
+    for file in saved_folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    return copy
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | changes))
+
+
+def save(state: object, path: Path) -> Path:
+    torch.save(state, path)
+    return path
+
+
+def assert_predicts_like(prior: Prior, network: torch.nn.Module) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 3), dtype=np.float32)
+    t = np.array([3, 700], np.float32)
+    expected = network(torch.from_numpy(x.transpose(0, 3, 1, 2)), torch.from_numpy(t)).numpy().transpose(0, 2, 3, 1)
+    given = predict(replace(prior, provenance=Provenance()), x, t)
+    np.testing.assert_allclose(given, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def assert_same_params(a: Prior, b: Prior) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+
+
+# --- diffusers folders
+
+
+def test_diffusers_folder(folder):
+    prior = read_torch_prior(folder)
+    assert prior.model == TINY
+    assert prior.schedule == Schedule()
+    assert prior.provenance.source == "diffusion_pytorch_model.safetensors"
+    assert max(parity.maximum for parity in verify(folder, prior)) < 1e-5
+
+
+def old_names(state: State) -> State:
+    """The state dict as diffusers 0.0.4 wrote it: other attention names, down-sampling convolutions under two names."""
+    renamed = {}
+    for name, tensor in state.items():
+        for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            name = name.replace(f".{new}.", f".{old}.")
+        renamed[name] = tensor
+        if "downsamplers" in name:
+            renamed[name.replace(".conv.", ".Conv2d_0.")] = tensor
+    return renamed
+
+
+def test_old_diffusers_names_in_a_bin_file(folder):
+    new = read_torch_prior(folder)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    state = old_names(safetensors.torch.load_file(weights))
+    weights.unlink()
+    save(state, folder / "diffusion_pytorch_model.bin")
+    assert sum("Conv2d_0" in name for name in state) == 2 and sum("proj_attn" in name for name in state) == 8
+    old = read_torch_prior(folder)
+    assert_same_params(old, new)
+    assert max(parity.maximum for parity in verify(folder, old)) < 1e-5
+
+
+def test_two_names_of_one_weight_must_agree(folder):
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    state = old_names(safetensors.torch.load_file(weights))
+    state["down_blocks.0.downsamplers.0.Conv2d_0.bias"] = state["down_blocks.0.downsamplers.0.conv.bias"] + 1
+    weights.unlink()
+    save(state, folder / "diffusion_pytorch_model.bin")
+    with pytest.raises(ConversionError, match=r"Conv2d_0\.bias differ, but both are our down_0_downsample/bias"):
+        read_torch_prior(folder)
+
+
+def test_a_config_of_diffusers_0_0_4_says_enough(folder):
+    keys = (
+        "_class_name act_fn attention_head_dim block_out_channels center_input_sample down_block_types "
+        "downsample_padding flip_sin_to_cos freq_shift in_channels layers_per_block mid_block_scale_factor norm_eps "
+        "norm_num_groups out_channels sample_size time_embedding_type up_block_types"
+    ).split()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({key: config[key] for key in keys}))
+    assert read_torch_prior(folder).model == TINY
+
+
+def test_pipeline_folder_with_its_scheduler(folder, tmp_path):
+    pipeline = tmp_path / "pipeline"
+    pipeline.mkdir()
+    (pipeline / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
+    folder.rename(pipeline / "unet")
+    DDPMScheduler(num_train_timesteps=400, beta_schedule="squaredcos_cap_v2").save_pretrained(pipeline / "scheduler")
+    from_pipeline = read_torch_prior(pipeline)
+    assert from_pipeline.schedule.beta_schedule == "cosine" and from_pipeline.schedule.num_timesteps == 400
+    assert read_torch_prior(pipeline / "unet").schedule == from_pipeline.schedule
+
+
+@pytest.mark.parametrize("place", ["scheduler_config.json", "scheduler/scheduler_config.json"])
+def test_scheduler_next_to_the_model(folder, place):
+    DDPMScheduler(beta_schedule="scaled_linear", beta_end=0.012).save_pretrained((folder / place).parent)
+    assert read_torch_prior(folder).schedule == Schedule(beta_schedule="scaled_linear", beta_end=0.012)
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_schedules_are_those_of_diffusers(name):
+    scheduler = DDPMScheduler(num_train_timesteps=500, beta_start=0.0004, beta_end=0.03, beta_schedule=name)
+    schedule = schedule_from_diffusers(scheduler.config)
+    np.testing.assert_allclose(schedule.alpha_bar, scheduler.alphas_cumprod, rtol=1e-4)
+
+
+def test_an_assumed_schedule_is_said(folder, caplog):
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        read_torch_prior(folder)
+    assert "no scheduler_config.json: DDPM's schedule is assumed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("_class_name", "UNet2DConditionModel"),
+        ("act_fn", "gelu"),
+        ("add_attention", False),
+        ("attn_norm_num_groups", 2),
+        ("center_input_sample", True),
+        ("class_embed_type", "timestep"),
+        ("down_block_types", ["DownBlock2D", "SkipDownBlock2D"]),
+        ("down_block_types", ["AttnDownBlock2D", "DownBlock2D"]),
+        ("up_block_types", ["AttnUpBlock2D", "ResnetUpsampleBlock2D"]),
+        ("up_block_types", ["AttnUpBlock2D"]),
+        ("downsample_padding", 2),
+        ("downsample_type", "resnet"),
+        ("upsample_type", "resnet"),
+        ("mid_block_scale_factor", 1.5),
+        ("mid_block_type", None),
+        ("num_class_embeds", 10),
+        ("out_channels", 6),
+        ("norm_num_groups", None),
+        ("norm_num_groups", 3),
+        ("block_out_channels", 8),
+        ("resnet_time_scale_shift", "scale_shift"),
+        ("sample_size", None),
+        ("sample_size", [8, 16]),
+        ("time_embedding_dim", 77),
+        ("time_embedding_type", "fourier"),
+        ("a_key_of_the_future", 1),
+    ],
+)
+def test_unsupported_model_settings_are_errors_that_name_the_key(folder, key, value):
+    edit_json(folder / "config.json", **{key: value})
+    with pytest.raises(ConversionError, match=key):
+        read_torch_prior(folder)
+
+
+@pytest.mark.parametrize("key", ["freq_shift", "norm_eps", "flip_sin_to_cos", "attention_head_dim", "_class_name"])
+def test_a_key_without_a_stable_default_must_be_there(key):
+    config = {"_class_name": "UNet2DModel", **to_diffusers(TINY)}
+    assert model_from_diffusers(config) == TINY
+    del config[key]
+    with pytest.raises(ConfigError, match=f"{key} is missing"):
+        model_from_diffusers(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        replace(TINY, head_channels=4, cos_first=True, freq_shift=0.0, symmetric_downsample=True, norm_eps=1e-5),
+        replace(TINY, in_channels=1, out_channels=1, blocks_per_level=3, image_size=32),
+        *{preset.model for preset in PRESETS.values()},
+    ],
+)
+def test_configurations_survive_diffusers(config):
+    assert model_from_diffusers({"_class_name": "UNet2DModel", **to_diffusers(config)}) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("prediction_type", "v_prediction"),
+        ("trained_betas", [0.1, 0.2]),
+        ("beta_schedule", "sigmoid"),
+        ("rescale_betas_zero_snr", True),
+    ],
+)
+def test_unsupported_schedules_are_errors_that_name_the_key(folder, key, value):
+    DDPMScheduler().save_pretrained(folder)
+    edit_json(folder / "scheduler_config.json", **{key: value})
+    with pytest.raises(ConversionError, match=rf"scheduler_config\.json: {key}="):
+        read_torch_prior(folder)
+
+
+# --- state dicts in DDPM names
+
+
+def test_ddpm_names(ddpm_network, ddpm_state, tmp_path):
+    source = save(ddpm_state, tmp_path / "model.ckpt")
+    prior = read_torch_prior(source, "tiny")
+    assert_predicts_like(prior, ddpm_network)
+    assert max(parity.maximum for parity in verify(source, prior)) < 1e-5
+    assert len(jax.tree.leaves(prior.params)) == len(ddpm_state)
+
+
+def test_verify_finds_a_wrong_weight(ddpm_state, tmp_path):
+    source = save(ddpm_state, tmp_path / "model.ckpt")
+    prior = read_torch_prior(source, "tiny")
+    prior.params["up_0_block_1"]["conv1"]["kernel"] *= 1.001
+    assert min(parity.maximum for parity in verify(source, prior)) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda good, other: good, ""),
+        (lambda good, other: {f"module.{name}": tensor for name, tensor in good.items()}, ""),
+        (lambda good, other: {"state_dict": good, "step": 7}, "weights of 'state_dict'"),
+        (lambda good, other: {"model": good, "optimizer": {"lr": 0.1}}, "weights of 'model'"),
+        (lambda good, other: {"state_dict": other, "ema": good}, "weights of 'ema' (not of ['state_dict'])"),
+        (lambda good, other: [good, {"state": {}, "param_groups": []}, 3, 4000], "weights of entry 0 of a list of 4"),
+        (lambda good, other: [other, {"state": {}}, 3, 4000, good], "weights of entry 4 of a list of 5"),
+    ],
+)
+def test_wrappers_of_training_scripts(wrap, says, ddpm_state, tmp_path, caplog):
+    other = {name: tensor + 1 for name, tensor in ddpm_state.items()}
+    plain = read_torch_prior(save(ddpm_state, tmp_path / "plain.pt"), "tiny")
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        wrapped = read_torch_prior(save(wrap(ddpm_state, other), tmp_path / "wrapped.pth"), "tiny")
+    assert_same_params(wrapped, plain)
+    assert says in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3, "net": {"a": torch.ones(1)}}, "holds a dict of 'epoch' \\(int\\), 'net' \\(dict\\)"),
+        ([1, {"a": torch.ones(1)}], "holds a list of 2: int, dict"),
+        ([{"a": torch.ones(1)}, {"b": torch.ones(1)}], "holds a list of 2: dict, dict"),
+        (torch.ones(3), "holds Tensor"),
+        ({}, "expected a state dict"),
+    ],
+)
+def test_other_contents_are_described(content, message, tmp_path):
+    with pytest.raises(ConversionError, match=message):
+        read_torch_prior(save(content, tmp_path / "model.pt"), "tiny")
+
+
+def test_safetensors_in_ddpm_names_needs_no_torch(ddpm_network, ddpm_state, tmp_path, monkeypatch):
+    safetensors.torch.save_file(ddpm_state, tmp_path / "model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        prior = read_torch_prior(tmp_path / "model.safetensors", "tiny")
+    assert_predicts_like(prior, ddpm_network)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_half_precision_files_become_float32(dtype, suffix, ddpm_state, tmp_path, caplog):
+    low = {name: tensor.to(dtype) for name, tensor in ddpm_state.items()}
+    path = tmp_path / f"model{suffix}"
+    safetensors.torch.save_file(low, path) if suffix == ".safetensors" else save(low, path)
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        prior = read_torch_prior(path, "tiny")
+    assert f"weights in {str(dtype).removeprefix('torch.')} are converted to float32" in caplog.text
+    kernel = prior.params["conv_in"]["kernel"]
+    assert kernel.dtype == jnp.float32
+    np.testing.assert_array_equal(kernel, low["conv_in.weight"].float().numpy().transpose(2, 3, 1, 0))
+
+
+def without(state: State, name: str) -> State:
+    return {key: tensor for key, tensor in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: without(s, "mid.attn_1.k.weight"),
+            r"missing weight for our middle_attention_0/key/kernel \[16, 16\]",
+        ),
+        (lambda s: without(without(s, "conv_in.bias"), "conv_out.bias"), r"missing weight .* and 1 more"),
+        (
+            lambda s: s | {"down.5.block.0.conv1.weight": torch.ones(1)},
+            r"surplus weight down\.5\.block\.0\.conv1\.weight",
+        ),
+        (lambda s: s | {"down.0.attn.0.q.bias": torch.ones(8)}, r"surplus weight down\.0\.attn\.0\.q\.bias \[8\]"),
+        (lambda s: s | {"num_batches": torch.ones(2)}, r"surplus weight num_batches \[2\]"),
+        (
+            lambda s: s | {"conv_in.weight": torch.ones(8, 3, 5, 5)},
+            r"conv_in\.weight has shape \[8, 3, 5, 5\], expected \[8, 3, 3, 3\] \(our conv_in/kernel \[3, 3, 3, 8\]\)",
+        ),
+        (
+            lambda s: s | {"mid.attn_1.q.weight": torch.ones(16, 16)},
+            r"mid\.attn_1\.q\.weight has shape \[16, 16\], expected \[16, 16, 1, 1\]",
+        ),
+        (lambda s: s | {"norm_out.bias": torch.full((8,), torch.nan)}, r"norm_out\.bias .* not finite"),
+        (lambda s: s | {"norm_out.bias": torch.ones(8, dtype=torch.int8)}, r"norm_out\.bias is int8"),
+        (lambda s: {"input_blocks.0.0.weight": torch.ones(2)}, r"guided-diffusion \(ADM"),
+        (lambda s: {"encoder.weight": torch.ones(2)}, r"unknown weights \(encoder\.weight"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(change, message, ddpm_state, tmp_path):
+    with pytest.raises(ConversionError, match=message):
+        read_torch_prior(save(change(ddpm_state), tmp_path / "model.pt"), "tiny")
+
+
+def test_a_preset_of_another_network_is_an_error(ddpm_state, tmp_path):
+    with pytest.raises(ConversionError, match="the weights do not belong to this configuration"):
+        read_torch_prior(save(ddpm_state, tmp_path / "model.pt"), "faces64")
+
+
+# --- hostile and damaged files
+
+
+class _Hostile:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        (None, r"refused: it holds \S*open, which loading would run"),  # a file of today's torch: a zip archive
+        (2, r"refused: it holds \S*open, which loading would run"),
+        (4, "no torch file of plain tensors"),  # torch's restricted reader stops at the protocol
+    ],
+)
+def test_a_pickle_that_would_run_code_is_refused(protocol, message, ddpm_state, tmp_path):
+    trace, source = tmp_path / "it-ran", tmp_path / "model.ckpt"
+    hostile = ddpm_state | {"conv_in.weight": _Hostile(trace)}
+    if protocol is None:
+        torch.save(hostile, source)
+    else:
+        source.write_bytes(pickle.dumps(_Hostile(trace), protocol))
+    with pytest.raises(ConversionError, match=message) as error:
+        read_torch_prior(source, "tiny")
+    assert not trace.exists()
+    assert "\n" not in str(error.value) and "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+@pytest.mark.parametrize("size", [0, 5, 100, 5000, -1])
+def test_truncated_files(suffix, size, ddpm_state, tmp_path):
+    whole = io.BytesIO()
+    torch.save(ddpm_state, whole)
+    content = whole.getvalue() if suffix == ".ckpt" else safetensors.torch.save(ddpm_state)
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(content[:size])
+    with pytest.raises(ConversionError, match="damaged, or no") as error:
+        read_torch_prior(path, "tiny")
+    assert "\n" not in str(error.value)
+
+
+# --- the command line
+
+
+def run(*arguments: object, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
+    status = main([str(argument) for argument in arguments])
+    return (status, *capsys.readouterr())
+
+
+def test_convert_verify_and_inspect(folder, tmp_path, capsys):
+    output = tmp_path / "made" / "on" / "the" / "way"
+    status, out, err = run(f"--source={folder}", f"--output={output}", "--verify", capsys=capsys)
+    assert status == 0
+    assert "relative error against diffusers" in out and " 999  max " in out
+    assert "schedule is assumed" in err and "error" not in err
+    assert_same_params(load_prior(output), read_torch_prior(folder))
+
+    status, out, err = run(f"--inspect={output}", capsys=capsys)
+    assert (status, err) == (0, "")
+    for line in (
+        "architecture          ddpm_unet",
+        "parameters            45,259 as float32, intact",
+        "image size            8 x 8 x 3",
+        "schedule              linear, beta 0.0001 to 0.02, 1000 timesteps",
+        "source                diffusion_pytorch_model.safetensors",
+        "block_channels        (8, 16)",
+    ):
+        assert line in out
+    # A checkpoint is passed on: nothing in it may tell the machine it was made on.
+    for file in output.rglob("*"):
+        assert file.is_dir() or str(tmp_path).encode() not in file.read_bytes(), file
+    assert [path.name for path in output.parent.iterdir()] == ["way"]
+
+
+def test_storing_as_bfloat16_rounds_and_halves(ddpm_state, tmp_path, capsys):
+    source, output = save(ddpm_state, tmp_path / "model.ckpt"), tmp_path / "prior"
+    flags = (f"--source={source}", f"--output={output}", "--preset=tiny", "--stored_dtype=bfloat16", "--verify")
+    status, out, _ = run(*flags, capsys=capsys)
+    assert status == 0 and "stored as bfloat16" in out
+    exact, stored = read_torch_prior(source, "tiny"), load_prior(output)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), exact.params)
+    assert_same_params(stored, replace(exact, params=rounded))
+    assert stored.provenance.source == "model.ckpt" and "as bfloat16, intact" in describe(output)
+
+
+def test_a_failed_verification_writes_nothing(folder, tmp_path, capsys, monkeypatch):
+    def wrong(source, prior):
+        prior.params["conv_out"]["bias"] += 0.1
+        return verify(source, prior)
+
+    monkeypatch.setattr(command, "verify", wrong)
+    status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'prior'}", "--verify", capsys=capsys)
+    assert status == 1
+    assert "error: relative error above 1e-05: nothing was written" in err
+    assert not (tmp_path / "prior").exists()
+
+
+def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
+    def fail(path, prior, **_):
+        path.mkdir()
+        (path / "half").write_text("written")
+        raise RuntimeError("no space left\nand more lines")
+
+    monkeypatch.setattr(command, "save_prior", fail)
+    status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'out' / 'prior'}", capsys=capsys)
+    assert status == 2
+    assert err.endswith("prior: cannot be written (no space left)\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--source and --output are needed"),
+        (["--source={folder}"], "--source and --output are needed"),
+        (["--sorce=x"], "Unknown command line flag 'sorce'"),
+        (["{folder}"], "unexpected argument"),
+        (["--source={tmp}/none", "--output={tmp}/out"], "none: no such file or folder"),
+        (["--source={tmp}", "--output={tmp}/out"], "no config.json there or in unet/"),
+        (["--source={folder}", "--output={tmp}"], "exists already"),
+        (["--source={folder}", "--output={tmp}/out", "--preset=tiny"], "drop --preset"),
+        (["--source={folder}", "--output={tmp}/out", "--stored_dtype=int8"], "stored_dtype"),
+        (["--source={folder}/config.json", "--output={tmp}/out", "--preset=tiny"], "expected a name in .ckpt"),
+        (
+            ["--source={folder}/diffusion_pytorch_model.safetensors", "--output={tmp}/out"],
+            "add --preset (one of faces64",
+        ),
+        (["--source={tmp}/a.pt", "--output={tmp}/out", "--preset=tinny"], "preset 'tinny' is unknown: expected one of"),
+        (["--inspect={tmp}/none"], "no such checkpoint folder"),
+        (["--inspect={tmp}/none", "--source={folder}"], "--inspect goes without"),
+        (["--inspect={folder}"], "not an Orbax checkpoint"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(arguments, message, folder, tmp_path, capsys):
+    (tmp_path / "a.pt").touch()
+    status, out, err = run(*(text.format(folder=folder, tmp=tmp_path) for text in arguments), capsys=capsys)
+    assert (status, out) == (2, "")
+    assert err.startswith("diip_jax.convert: error: ") and err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", "{", r"config\.json: "),
+        ("config.json", "[]", "not a JSON object"),
+        ("scheduler_config.json", "{}", "beta_schedule is missing"),
+    ],
+)
+def test_damaged_json(file, content, message, folder):
+    (folder / file).write_text(content)
+    with pytest.raises(ConversionError, match=message):
+        read_torch_prior(folder)
+
+
+def test_a_folder_without_weights(folder):
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ConversionError, match=r"holds neither diffusion_pytorch_model\.safetensors nor"):
+        read_torch_prior(folder)
+
+
+@pytest.mark.parametrize(("package", "suffix"), [("torch", ".pt"), ("safetensors", ".safetensors")])
+def test_a_missing_package_is_one_line(package, suffix, tmp_path, monkeypatch):
+    (tmp_path / f"model{suffix}").touch()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConversionError, match=rf'needs {package}: pip install "diip_jax\[convert\]"'):
+        read_torch_prior(tmp_path / f"model{suffix}", "tiny")
+
+
+def test_verify_without_diffusers_is_one_line(folder, monkeypatch):
+    prior = read_torch_prior(folder)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ConversionError, match="--verify needs torch and diffusers"):
+        verify(folder, prior)
+
+
+def test_help_and_errors_of_the_module(tmp_path):
+    def python(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "diip_jax.convert", *arguments], cwd=ROOT, capture_output=True, text=True
+        )
+
+    done = python("--help")
+    assert done.returncode == 0 and "--stored_dtype" in done.stdout and done.stderr == ""
+    done = python(f"--source={tmp_path / 'none'}", f"--output={tmp_path / 'out'}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"diip_jax.convert: error: {tmp_path / 'none'}: no such file or folder\n"
+
+
+# --- the bundled prior
+
+
+def test_the_bundled_prior_is_what_its_card_says():
+    prior = load_prior()
+    card = (ROOT / "checkpoints" / "README.md").read_text()
+    assert prior.model == PRESETS["faces64"].model and prior.schedule == Schedule()
+    assert prior.provenance.source_sha256 in card and prior.provenance.params_sha256 in card
+    size = sum(file.stat().st_size for file in (ROOT / "checkpoints").rglob("*") if file.is_file())
+    assert size < 16e6
+
+
+def test_the_bundled_prior_denoises():
+    # A face is smooth; of a smooth picture with much noise the prior must tell most of the noise.
+    prior = load_prior()
+    t, alpha_bar = 400, Schedule().alpha_bar[400]
+    noise = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
+    x_t = np.sqrt(1 - alpha_bar).astype(np.float32) * noise
+    eps = predict(prior, x_t, jnp.full((2,), float(t)))
+    assert float(jnp.mean((eps - noise) ** 2)) < 0.05

@@ -1,0 +1,74 @@
+"""The flags: each sets what it says, and `--help` tells the truth."""
+
+import dataclasses
+
+import pytest
+
+from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
+from diip_jax.methods import DIIP, METHODS
+
+
+def parsed(*arguments):
+    values = define_flags()
+    values(["launch", *arguments])
+    return values
+
+
+def test_defaults_are_the_methods_own():
+    assert method_from(parsed()) == DIIP()
+
+
+@pytest.mark.parametrize(
+    ("flag", "field", "value"),
+    [
+        ("--max_iterations=7", "max_iterations", 7),
+        ("--learning_rate=0.01", "learning_rate", 0.01),
+        ("--stride=200", "stride", 200),
+        ("--gradient=full", "gradient", "full"),
+        ("--variant=paper", "variant", "paper"),
+        ("--noproject", "project", False),
+        ("--stopping=robust", "stopping", "robust"),
+        ("--k_min=3", "k_min", 3),
+        ("--eps=0.5", "eps", 0.5),
+        ("--smoothing=0.5", "smoothing", 0.5),
+        ("--patience=2", "patience", 2),
+    ],
+)
+def test_method_flag_sets_its_field(flag, field, value):
+    assert method_from(parsed(flag)) == dataclasses.replace(DIIP(), **{field: value})
+
+
+def test_every_setting_of_every_method_has_a_flag():
+    for kind in METHODS.values():
+        assert {field.name for field in dataclasses.fields(kind)} <= METHOD_HELP.keys()
+
+
+def test_help_lists_every_flag_once_with_its_default():
+    values = parsed()
+    lines = help_text(values).splitlines()
+    for name in values:
+        if name not in ("help", "h"):
+            assert sum(line.startswith((f"  --{name}=", f"  --[no]{name}")) for line in lines) == 1, name
+    assert max(map(len, lines)) <= 110
+    shown = next(line for line in lines if "--learning_rate" in line)
+    assert shown.endswith(f"[{DIIP().learning_rate}]")
+    assert "  --stopping=paper|robust|laplacian_variance|loss_slope|budget" in lines
+
+
+def test_flags_may_follow_images():
+    assert define_flags()(["launch", "a.png", "--compare", "b.png"]) == ["launch", "a.png", "b.png"]
+
+
+def test_setting_of_another_method_is_refused(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Other:
+        max_iterations: int = 5
+
+        def problem(self, prior, image_shape):
+            raise NotImplementedError
+
+    monkeypatch.setitem(METHODS, "other", Other)
+    assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)
+    with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
+        method_from(parsed("--method=other", "--stride=100"))
+    assert "[diip: 1500, other: 5]" in help_text(parsed())

@@ -1,0 +1,203 @@
+"""The command as a user meets it: what is accepted, what is refused and how."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from command_line import checkpoint, picture, pixels, record, run
+from PIL import Image
+
+from diip_jax.launch import main as launch
+from diip_jax.methods import DIIP
+from diip_jax.prior import read_metadata
+
+
+@pytest.fixture
+def one(tmp_path):
+    return picture(tmp_path / "in" / "one.png")
+
+
+def test_restores_and_records(capsys, tmp_path, one):
+    outcome = run(capsys, f"--image={one}", f"--output_dir={tmp_path / 'new' / 'out'}")
+    assert (outcome.code, outcome.err) == (0, [])
+    out = tmp_path / "new" / "out"
+    [line] = outcome.out
+    assert line.startswith(f"{one} -> {out / 'one.png'}: 4 iterations, stopped by budget, returned k=3, ")
+    assert {path.name for path in out.iterdir()} == {"one.png", "one.json"}
+    assert pixels(out / "one.png").shape == (16, 16, 3)
+    told = record(out / "one.json")
+    settings = told["settings"]
+    assert settings["method"] == "diip" and settings["stride"] == 250
+    assert settings["learning_rate"] == DIIP().learning_rate
+    assert set(DIIP.__dataclass_fields__) | {"method", "samples", "blend", "dtype", "save_every"} == set(settings)
+    assert told["prior"]["sha256"] == read_metadata(checkpoint())["provenance"]["params_sha256"]
+    assert (told["iterations"], told["stop_reason"], told["selected_k"], told["seed"]) == (4, "budget", 3, 0)
+    assert [len(trace) for trace in told["traces"].values()] == [4, 4]
+    assert told["seconds"] > 0 and told["metrics"] is None and told["reference"] is None
+    assert told["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize("how", ["files", "positional", "folder", "glob"])
+def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
+    paths = [picture(tmp_path / "in" / f"{name}.png", n) for n, name in enumerate("ab")]
+    given = {
+        "files": [f"--image={path}" for path in paths],
+        "positional": paths,
+        "folder": [f"--image={tmp_path / 'in'}"],
+        "glob": [f"--image={tmp_path}/i*/*.png"],
+    }[how]
+    outcome = run(capsys, *given, f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 0
+    assert outcome.out[-1] == "2 restored, 0 skipped, 0 failed"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "a.json", "b.png", "b.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "no image was given; add --image=PATH"),
+        (["--image="], "--image is empty"),
+        (["a.png", "--imge=b.png"], "imge"),
+        (["a.png", "--image"], "image"),
+        (["a.png", "--method=magic"], "--method=magic"),
+        (["a.png", "--gradient=half"], "detached|full"),
+        (["a.png", "--resize=stretch"], "fit|crop|error"),
+        (["a.png", "--dtype=float16"], "float32|bfloat16"),
+        (["a.png", "--stopping=never"], "paper|robust"),
+        (["a.png", "--seed=-1"], "--seed=-1"),
+        (["a.png", "--seed=one"], "--seed=one"),
+        (["a.png", "--blend=1.5"], "--blend=1.5"),
+        (["a.png", "--blend=nan"], "--blend=nan: expected a finite number"),
+        (["a.png", "--samples=0"], "--samples=0"),
+        (["a.png", "--batch_size=0"], "--batch_size=0"),
+        (["a.png", "--save_every=-1"], "--save_every=-1"),
+        (["a.png", "--max_iterations=0"], "--max_iterations=0: expected at least 1"),
+        (["a.png", "--learning_rate=0"], "--learning_rate=0.0: expected above 0"),
+        (["a.png", "--learning_rate=inf"], "--learning_rate=inf: expected a finite number"),
+        (["a.png", "--stopping=robust", "--k_min=-1"], "--k_min=-1: expected at least 0"),
+        (["a.png", "--stopping=robust", "--smoothing=1"], "--smoothing=1.0"),
+        (["a.png", "--stopping=robust", "--patience=0"], "--patience=0: expected at least 1"),
+        (["a.png", "--stride=300"], "--stride=300: expected a divisor"),
+        (["a.png", "--reference=nowhere"], "--reference=nowhere: no such file or folder"),
+        (["a.png", "--checkpoint=nowhere"], "no such checkpoint folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(capsys, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png")
+    outcome = run(capsys, *arguments)
+    assert outcome.code == 2 and outcome.out == []
+    [line] = outcome.err
+    assert line.startswith("diip_jax.launch: error: ") and says in line
+    assert not (tmp_path / "restored").exists()
+
+
+def test_damaged_checkpoint(capsys, tmp_path, one):
+    (tmp_path / "prior").mkdir()
+    outcome = run(capsys, one, f"--checkpoint={tmp_path / 'prior'}")
+    assert outcome.code == 2 and len(outcome.err) == 1 and str(tmp_path / "prior") in outcome.err[0]
+
+
+def test_unwritable_output_folder(capsys, tmp_path, one):
+    (tmp_path / "file").write_text("")
+    for extra in ([], ["--dry_run"]):
+        outcome = run(capsys, one, f"--output_dir={tmp_path / 'file' / 'out'}", *extra)
+        assert outcome.code == 2
+        assert "outputs cannot be written here" in outcome.err[-1] and len(outcome.err) == 1
+
+
+def test_compare_without_matplotlib(capsys, one, monkeypatch):
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    outcome = run(capsys, one, "--compare")
+    assert outcome.code == 2
+    assert outcome.err == ['diip_jax.launch: error: --compare needs matplotlib; run: pip install "diip_jax[plots]"']
+
+
+def test_one_reference_for_several_images(capsys, tmp_path, one):
+    two = picture(tmp_path / "in" / "two.png")
+    outcome = run(capsys, one, two, f"--reference={one}", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 2 and "one file for 2 images" in outcome.err[0]
+
+
+def test_bad_files_cost_no_good_one(capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    good = [picture(folder / "a.png", 1), picture(folder / "z.png", 2)]
+    large, small = (picture(tmp_path / "whole.png", 3, (side, side)).read_bytes() for side in (64, 16))
+    bad = {
+        "missing.png": (None, "no such file"),
+        "text.png": (b"hello", "not an image"),
+        "cut.png": (small[: len(small) // 2], "truncated"),
+        "empty.png": (b"", "zero bytes"),
+        "bomb.png": (large, "pixels"),
+    }
+    for name, (data, _) in bad.items():
+        if data is not None:
+            (folder / name).write_bytes(data)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    given = [good[0], *(folder / name for name in bad), good[1]]
+    outcome = run(capsys, *given, f"--output_dir={tmp_path / 'out'}", "--batch_size=2")
+    assert outcome.code == 1
+    assert outcome.out[-1] == f"2 restored, 0 skipped, {len(bad)} failed"
+    assert len(outcome.err) == len(bad)
+    for name, (_, says) in bad.items():
+        [line] = [line for line in outcome.err if name in line]
+        assert line.startswith(f"diip_jax.launch: error: {folder / name}: ") and says in line
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "a.json", "z.png", "z.json"}
+
+
+def test_only_bad_images_is_1(capsys, tmp_path):
+    outcome = run(capsys, tmp_path / "none.png", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 1 and len(outcome.err) == 1 and not (tmp_path / "out").exists()
+
+
+def test_dry_run_writes_nothing(capsys, tmp_path, one):
+    wide = picture(tmp_path / "in" / "wide.png", size=(16, 32))
+    (tmp_path / "in" / "bad.png").write_bytes(b"")
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "out"
+    outcome = run(capsys, tmp_path / "in", "--dry_run", f"--output_dir={out}", "--compare", "--save_every=2")
+    assert outcome.code == 1 and len(outcome.err) == 1 and "bad.png" in outcome.err[0]
+    assert sorted(tmp_path.rglob("*")) == before
+    prior, settings, first, second = outcome.out
+    assert "16x16x3" in prior and read_metadata(checkpoint())["provenance"]["params_sha256"] in prior
+    assert "stride=250" in settings and "seed=0" in settings
+    assert first == f"{one}: 16x16 RGB: restore to {out}/one{{.png,_compare.png,.json}} and up to 2 snapshots"
+    assert second.startswith(f"{wide}: 16x32 RGB; fit to 8x16 of 16x16: restore to ")
+
+
+def test_dry_run_says_what_is_skipped(capsys, tmp_path, one):
+    out = f"--output_dir={tmp_path / 'out'}"
+    run(capsys, one, out)
+    outcome = run(capsys, one, out, "--dry_run", "--skip_existing")
+    assert outcome.out[-1] == f"{one}: 16x16 RGB: skip, finished"
+    outcome = run(capsys, one, out, "--dry_run", "--skip_existing", "--seed=1")
+    assert "was made with seed=0, now 1: restore to" in outcome.out[-1]
+
+
+def test_compiled_programs_are_kept(capsys, tmp_path, one, monkeypatch):
+    kept = []
+    monkeypatch.setattr(launch, "restore_files", lambda *_: kept.append(jax.config.jax_compilation_cache_dir))
+    run(capsys, one, f"--output_dir={tmp_path / 'out'}")
+    assert kept[0].endswith(os.path.join("diip_jax", "xla")) and os.path.isdir(kept[0])
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    run(capsys, one, f"--output_dir={tmp_path / 'out'}")
+    assert kept[1] is None  # JAX reads the user's own from the environment
+
+
+def test_grey_prior_restores_grey(capsys, tmp_path, one):
+    out = tmp_path / "out"
+    usual = [one, f"--checkpoint={checkpoint(1)}", f"--output_dir={out}"]
+    assert run(capsys, *usual, f"--reference={one}", "--compare").code == 0
+    assert pixels(out / "one.png").shape == (16, 16)
+    assert record(out / "one.json")["metrics"]["psnr_input"] is None  # infinite: the reference is the input
+    assert run(capsys, *usual, "--blend=0").code == 0
+    assert np.abs(pixels(out / "one.png") - pixels(one) @ [0.299, 0.587, 0.114]).max() <= 0.51
+
+
+def test_help_and_module_entry():
+    done = subprocess.run([sys.executable, "-m", "diip_jax.launch", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "--image=PATH" in done.stdout and "Exit code" in done.stdout

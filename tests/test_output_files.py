@@ -1,0 +1,114 @@
+"""What stands in the output folder for each flag."""
+
+import numpy as np
+import pytest
+from command_line import picture, pixels, record, run
+from PIL import Image
+
+from diip_jax import metrics
+
+
+@pytest.fixture
+def one(tmp_path):
+    return picture(tmp_path / "in" / "one.png")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_blend_mixes_with_the_input(capsys, tmp_path, one):
+    for blend in (0, 0.25, 1):
+        run(capsys, one, f"--blend={blend}", f"--output_dir={tmp_path / str(blend)}")
+    none, quarter, full = (pixels(tmp_path / folder / "one.png") for folder in ("0", "0.25", "1"))
+    assert (none == pixels(one)).all()
+    assert np.abs(quarter - (0.25 * full + 0.75 * none)).max() <= 0.75
+    assert record(tmp_path / "0.25" / "one.json")["settings"]["blend"] == 0.25
+
+
+def test_samples_give_their_mean_and_spread(capsys, tmp_path, one):
+    outcome = run(capsys, one, "--samples=3", "--compare", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 0 and "4/4/4 iterations" in outcome.out[0]
+    out = tmp_path / "out"
+    each = {f"one_sample{i}.png" for i in range(3)}
+    assert names(out) == {"one.png", "one.json", "one_spread.png", "one_compare.png"} | each
+    samples = np.stack([pixels(out / name) for name in sorted(each)])
+    assert np.abs(samples.mean(axis=0) - pixels(out / "one.png")).max() <= 1
+    assert (samples[0] != samples[1]).any()
+    told = record(out / "one.json")
+    assert told["iterations"] == [4, 4, 4] and told["stop_reason"] == ["budget"] * 3 and told["selected_k"] == [3, 3, 3]
+    assert np.shape(told["traces"]["loss"]) == (3, 4)
+    spread = np.sqrt((samples / 127.5).var(axis=0).mean(axis=-1))
+    assert told["spread"]["brightest"] == pytest.approx(spread.max(), abs=0.01)
+    assert told["spread"]["mean"] == pytest.approx(spread.mean(), abs=0.01)
+    brightness = pixels(out / "one_spread.png").sum(axis=-1)
+    assert brightness.flat[spread.argmax()] == brightness.max()
+    single = tmp_path / "single"
+    run(capsys, one, f"--output_dir={single}")
+    assert (pixels(single / "one.png") == samples[0]).all()  # sample 0 is what a run without --samples gives
+
+
+def test_save_every_keeps_snapshots(capsys, tmp_path, one):
+    out = tmp_path / "out"
+    assert run(capsys, one, "--save_every=2", f"--output_dir={out}").code == 0
+    assert names(out) == {"one.png", "one.json", "one_k00002.png", "one_k00004.png"}
+    assert (pixels(out / "one_k00004.png") == pixels(out / "one.png")).all()
+    assert (pixels(out / "one_k00002.png") != pixels(out / "one.png")).any()
+    run(capsys, one, "--save_every=3", "--samples=2", f"--output_dir={tmp_path / 'two'}")
+    assert {"one_sample0_k00003.png", "one_sample1_k00003.png"} <= names(tmp_path / "two")
+
+
+def test_compare_draws_a_picture(capsys, tmp_path, one):
+    run(capsys, one, "--compare", f"--output_dir={tmp_path / 'without'}")
+    run(capsys, one, "--compare", f"--reference={one}", f"--output_dir={tmp_path / 'with'}")
+    without, with_reference = (pixels(tmp_path / folder / "one_compare.png") for folder in ("without", "with"))
+    assert without.shape[1] > 512 and with_reference.shape[1] > without.shape[1]  # a column and a curve more
+
+
+def test_reference_measures(capsys, tmp_path):
+    damaged, clean = picture(tmp_path / "in" / "a.png", 1), picture(tmp_path / "clean" / "a.jpg", 2)
+    outcome = run(capsys, damaged, f"--reference={clean}", f"--output_dir={tmp_path / 'out'}")
+    told = record(tmp_path / "out" / "a.json")
+    as_float = [pixels(path) / 127.5 - 1 for path in (damaged, tmp_path / "out" / "a.png", clean)]
+    for name, image in zip(("input", "output"), as_float, strict=False):
+        assert told["metrics"][f"psnr_{name}"] == pytest.approx(metrics.psnr(image, as_float[2]), abs=0.05)
+        assert told["metrics"][f"ssim_{name}"] == pytest.approx(metrics.ssim(image, as_float[2]), abs=0.01)
+        assert f"{name} PSNR {told['metrics'][f'psnr_{name}']:.2f} dB, SSIM " in outcome.out[0]
+    assert told["traces"]["psnr"][-1] == pytest.approx(told["metrics"]["psnr_output"], abs=1e-3)
+    assert told["reference"]["file"] == "a.jpg"
+
+
+def test_reference_of_another_aspect(capsys, tmp_path, one):
+    wide = picture(tmp_path / "wide.png", size=(16, 32))
+    outcome = run(capsys, one, f"--reference={wide}", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 1 and "has another aspect" in outcome.err[0] and str(wide) in outcome.err[0]
+
+
+def test_reference_changes_no_restoration(capsys, tmp_path, one):
+    run(capsys, one, f"--output_dir={tmp_path / 'without'}")
+    run(capsys, one, f"--reference={picture(tmp_path / 'r.png', 5)}", f"--output_dir={tmp_path / 'with'}")
+    # Another program: equal up to rounding.
+    written = (pixels(tmp_path / folder / "one.png") for folder in ("without", "with"))
+    assert np.abs(np.subtract(*written)).max() <= 1
+
+
+def test_resize(capsys, tmp_path):
+    wide = picture(tmp_path / "in" / "wide.png", size=(16, 32))
+    for policy, size in (("fit", (8, 16, 3)), ("crop", (16, 16, 3))):
+        out = tmp_path / policy
+        assert run(capsys, wide, f"--resize={policy}", f"--output_dir={out}").code == 0
+        assert pixels(out / "wide.png").shape == size
+        told = record(out / "wide.json")["input"]
+        assert (told["height"], told["width"], told["resize_policy"]) == (16, 32, policy)
+    outcome = run(capsys, wide, "--resize=error", f"--output_dir={tmp_path / 'error'}")
+    assert outcome.code == 1
+    assert outcome.err[0].startswith(f"diip_jax.launch: error: {wide}: is 16x32 (height x width), expected 16x16; use")
+
+
+def test_alpha_is_carried_through(capsys, tmp_path):
+    glass = picture(tmp_path / "in" / "glass.png", mode="RGBA")
+    run(capsys, glass, "--samples=2", "--save_every=4", f"--output_dir={tmp_path / 'out'}")
+    for name in ("glass.png", "glass_sample1.png", "glass_sample1_k00004.png"):
+        written = Image.open(tmp_path / "out" / name)
+        assert written.mode == "RGBA"
+        assert (np.asarray(written)[..., 3] == np.asarray(Image.open(glass))[..., 3]).all()

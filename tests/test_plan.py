@@ -1,0 +1,128 @@
+"""Names of outputs, references, and what counts as finished."""
+
+import json
+
+import pytest
+from command_line import picture, record, run
+
+from diip_jax.launch.plan import Run, plan_jobs
+from diip_jax.methods import DIIP
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def plan(*paths, reference=None, **settings):
+        method = DIIP(max_iterations=4)
+        return plan_jobs(paths, Run("diip", method, 4, tmp_path / "out", **settings), reference)
+
+    return plan
+
+
+def test_namesakes_keep_their_folders(plan, tmp_path):
+    paths = [picture(tmp_path / "in" / name) for name in ("a/x.png", "b/deep/x.png", "b/y.png")]
+    jobs, errors = plan(*paths)
+    assert not errors
+    out = tmp_path / "out"
+    assert [job.output(".png") for job in jobs] == [out / "a" / "x.png", out / "b" / "deep" / "x.png", out / "y.png"]
+
+
+def test_namesakes_are_restored_into_their_folders(capsys, tmp_path):
+    paths = [picture(tmp_path / name / "x.png", n) for n, name in enumerate("ab")]
+    assert run(capsys, *paths, f"--output_dir={tmp_path / 'out'}").code == 0
+    written = [tmp_path / "out" / folder / "x.png" for folder in "ab"]
+    assert written[0].read_bytes() != written[1].read_bytes()
+
+
+def test_namesakes_of_one_folder_are_an_error_for_the_second(plan, tmp_path):
+    first, second = picture(tmp_path / "x.png"), picture(tmp_path / "x.bmp")
+    [job], [error] = plan(first, second)
+    assert job.path == first
+    assert str(error) == f"{second}: would write {tmp_path / 'out' / 'x.png'}, as {first} does; rename one of the two"
+
+
+@pytest.mark.parametrize("name", ["x_compare.png", "x_spread.png", "x_sample1.png", "x_sample0_k00002.png"])
+def test_names_of_extra_outputs_are_taken_too(plan, tmp_path, name):
+    paths = [picture(tmp_path / "x.png"), picture(tmp_path / name)]
+    [job], [error] = plan(*paths, samples=2, compare=True, save_every=2)
+    assert job.path == paths[0] and f"would write {tmp_path / 'out' / name}" in str(error)
+    assert len(plan(*paths)[0]) == 2
+
+
+@pytest.mark.parametrize("name", ["x.png", "x_compare.png", "link.png"])
+def test_no_input_is_overwritten(plan, tmp_path, name):
+    source = picture(tmp_path / "out" / "x.png")
+    if name == "link.png":
+        source = tmp_path / "x.png"
+        source.symlink_to(tmp_path / "out" / "x.png")
+    others = [picture(tmp_path / "out" / name)] if name == "x_compare.png" else []
+    paths = [picture(tmp_path / "in" / "x.png")] if others else [source]
+    jobs, errors = plan(*paths, *others, compare=True)
+    assert f"would overwrite the input {(others or paths)[0]}; choose another --output_dir" in str(errors[0])
+    assert not jobs or jobs[0].path == others[0]
+
+
+def test_no_reference_is_overwritten(plan, tmp_path):
+    clean = picture(tmp_path / "out" / "x.png")
+    jobs, [error] = plan(picture(tmp_path / "in" / "x.png"), reference=clean)
+    assert not jobs and f"would overwrite the input {clean}" in str(error)
+
+
+def test_references_are_found_by_name(plan, tmp_path):
+    clean = tmp_path / "clean"
+    paths = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png", "c.png", "d.png")]
+    for name in ("a.bmp", "b.png", "b.bmp", "d.bmp", "d.gif"):
+        picture(clean / name)
+    jobs, errors = plan(*paths, reference=clean)
+    assert [job.reference for job in jobs] == [clean / "a.bmp", clean / "b.png"]
+    assert str(errors[0]) == f"{paths[2]}: has no reference c.* in {clean}; add it, or leave this image out"
+    assert str(errors[1]) == f"{paths[3]}: has several references in {clean} (d.bmp, d.gif); keep one"
+
+
+def test_references_of_namesakes(plan, tmp_path):
+    paths = [picture(tmp_path / "in" / folder / "x.png") for folder in "ab"]
+    common = picture(tmp_path / "clean" / "x.png")
+    assert [job.reference for job in plan(*paths, reference=tmp_path / "clean")[0]] == [common, common]
+    own = [picture(tmp_path / "clean" / folder / "x.png") for folder in "ab"]
+    assert [job.reference for job in plan(*paths, reference=tmp_path / "clean")[0]] == own
+
+
+CHANGES = {
+    "--seed=5": "made with seed=0, now 5",
+    "--blend=0.5": "made with blend=1.0, now 0.5",
+    "--resize=crop": "made with resize=fit, now crop",
+    "--learning_rate=0.01": "made with learning_rate=0.0015, now 0.01",
+    "--compare": "was incomplete",
+    "--save_every=4": "made with save_every=0, now 4",
+}
+
+
+def test_skip_existing_restores_what_differs(capsys, tmp_path):
+    one, out = picture(tmp_path / "in" / "one.png"), tmp_path / "out"
+    usual = [one, f"--output_dir={out}", "--skip_existing"]
+    assert run(capsys, *usual).out[0].startswith(f"{one} -> ")
+    assert run(capsys, *usual).out == [f"{one}: skipped, {out / 'one.json'} is finished"]
+    for change, says in CHANGES.items():
+        preview = run(capsys, *usual, change, "--dry_run")
+        assert says in preview.out[-1]
+    outcome = run(capsys, *usual, "--seed=5")
+    assert outcome.out[0] == f"{one}: restored again, {out / 'one.png'} was made with seed=0, now 5"
+    assert record(out / "one.json")["seed"] == 5
+
+
+def test_skip_existing_looks_at_files(capsys, tmp_path):
+    one, out = picture(tmp_path / "in" / "one.png"), tmp_path / "out"
+    clean = picture(tmp_path / "clean.png", 3)
+    usual = [one, f"--output_dir={out}", "--skip_existing", "--dry_run"]
+    run(capsys, *usual[:-1], f"--reference={clean}")
+    assert run(capsys, *usual).out[-1].endswith("skip, finished")  # measured in addition: no harm
+    picture(clean, 4)
+    assert "was made with another reference" in run(capsys, *usual, f"--reference={clean}").out[-1]
+    picture(one, 5)
+    assert "was made with another input" in run(capsys, *usual).out[-1]
+    (out / "one.png").unlink()
+    assert "was incomplete" in run(capsys, *usual).out[-1]
+    picture(one, 0)
+    (out / "one.json").write_text(json.dumps({"mine": 1}))
+    assert "restore to" in run(capsys, *usual).out[-1]
+    (out / "one.json").write_text("{")
+    assert "restore to" in run(capsys, *usual).out[-1]

@@ -1,0 +1,167 @@
+"""Batches of files: failures stay with their image, runs resume, results do not depend on the company."""
+
+import jax
+import numpy as np
+import pytest
+from command_line import picture, pixels, record, run
+
+from diip_jax.images import ImageError
+from diip_jax.launch import restore_files as module
+
+
+@pytest.fixture
+def three(tmp_path):
+    return [picture(tmp_path / "in" / f"{name}.png", n) for n, name in enumerate("abc")]
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_seed_settles_every_byte(capsys, tmp_path, three):
+    for seed, folder in ((1, "first"), (1, "again"), (2, "other")):
+        assert run(capsys, three[0], f"--seed={seed}", f"--output_dir={tmp_path / folder}").code == 0
+    first, again, other = ((tmp_path / folder / "a.png").read_bytes() for folder in ("first", "again", "other"))
+    assert first == again != other
+    assert record(tmp_path / "other" / "a.json")["seed"] == 2
+
+
+def test_batch_size_and_place_do_not_matter(capsys, tmp_path, three):
+    run(capsys, *three, f"--output_dir={tmp_path / 'alone'}", "--batch_size=1")
+    run(capsys, *reversed(three), f"--output_dir={tmp_path / 'together'}", "--batch_size=2")
+    for name in "abc":
+        alone, together = (record(tmp_path / folder / f"{name}.json") for folder in ("alone", "together"))
+        assert alone["settings"] == together["settings"]
+        for trace in ("loss", "laplacian_variance"):
+            np.testing.assert_allclose(alone["traces"][trace], together["traces"][trace], rtol=1e-3)
+        written = (pixels(tmp_path / folder / f"{name}.png") for folder in ("alone", "together"))
+        assert np.abs(np.subtract(*written)).max() <= 1
+
+
+def test_batches_have_the_size_asked_for(capsys, tmp_path, three, monkeypatch):
+    seen = []
+
+    def counting(prior, images, *rest, **settings):
+        seen.append((len(images), settings["batch_size"], settings["samples"]))
+        raise ValueError("counted")
+
+    monkeypatch.setattr(module, "restore", counting)
+    (tmp_path / "in" / "aa.png").write_bytes(b"")  # a batch is filled up past it
+    run(capsys, tmp_path / "in", f"--output_dir={tmp_path / 'out'}", "--batch_size=2")
+    assert seen == [(2, 2, 1), (1, 2, 1)]
+    seen.clear()
+    run(capsys, *three, f"--output_dir={tmp_path / 'out'}", "--batch_size=5", "--samples=2")
+    assert seen == [(2, 5, 2), (1, 5, 2)]
+
+
+def test_dtype(capsys, tmp_path, three):
+    run(capsys, three[0], f"--output_dir={tmp_path / 'f32'}")
+    run(capsys, three[0], f"--output_dir={tmp_path / 'bf16'}", "--dtype=bfloat16")
+    losses = [record(tmp_path / folder / "a.json")["traces"]["loss"] for folder in ("f32", "bf16")]
+    assert losses[0] != losses[1]
+    assert record(tmp_path / "bf16" / "a.json")["settings"]["dtype"] == "bfloat16"
+
+
+def test_stopping_rule_is_obeyed_and_recorded(capsys, tmp_path, three):
+    run(capsys, three[0], f"--output_dir={tmp_path}", "--stopping=loss_slope", "--eps=10")
+    told = record(tmp_path / "a.json")
+    assert (told["stop_reason"], told["iterations"], told["selected_k"]) == ("loss_slope", 2, 1)
+    assert len(told["traces"]["loss"]) == 2
+
+
+def test_failing_batch_costs_only_its_own_images(capsys, tmp_path, three, monkeypatch):
+    usual = module.restore
+    calls = []
+
+    def failing(*arguments, **settings):
+        calls.append(1)
+        if len(calls) == 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nmore")
+        return usual(*arguments, **settings)
+
+    monkeypatch.setattr(module, "restore", failing)
+    out = tmp_path / "out"
+    outcome = run(capsys, *three, f"--output_dir={out}", "--batch_size=2")
+    assert outcome.code == 1
+    assert outcome.err == [f"diip_jax.launch: error: {path}: out of memory; lower --batch_size=2" for path in three[:2]]
+    assert names(out) == {"c.png", "c.json"}
+    monkeypatch.setattr(module, "restore", lambda *_, **__: 1 / 0)
+    outcome = run(capsys, three[0], f"--output_dir={out}")
+    assert outcome.err == [f"diip_jax.launch: error: {three[0]}: ZeroDivisionError: division by zero"]
+
+
+def test_divergence_is_a_failure(capsys, tmp_path, three):
+    out = tmp_path / "out"
+    outcome = run(capsys, three[0], f"--output_dir={out}", "--learning_rate=1e38", "--noproject")
+    assert outcome.code == 1
+    assert "diverged after" in outcome.err[0] and "lower --learning_rate" in outcome.err[0]
+    assert names(out) == set()
+
+
+def test_interrupted_run_resumes(capsys, tmp_path, three, monkeypatch):
+    usual = module._look
+    batches = []
+
+    def interrupted(batch, *rest):
+        if batch not in batches:
+            batches.append(batch)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return usual(batch, *rest)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_look", interrupted)
+        outcome = run(capsys, *three, f"--output_dir={out}", "--skip_existing")
+    assert outcome.code == 130
+    assert outcome.err == [
+        "diip_jax.launch: error: interrupted, 1 of 3 images are finished; run the same command with "
+        "--skip_existing to go on"
+    ]
+    assert names(out) == {"a.png", "a.json"}
+    kept = (out / "a.json").stat().st_mtime_ns
+    outcome = run(capsys, *three, f"--output_dir={out}", "--skip_existing")
+    assert outcome.code == 0
+    assert outcome.out[0] == f"{three[0]}: skipped, {out / 'a.json'} is finished"
+    assert outcome.out[-1] == "2 restored, 1 skipped, 0 failed"
+    assert (out / "a.json").stat().st_mtime_ns == kept
+
+
+def test_no_record_stands_beside_files_that_are_not_its_own(capsys, tmp_path, three, monkeypatch):
+    out = tmp_path / "out"
+    run(capsys, three[0], f"--output_dir={out}")
+
+    def full(path, *_):
+        raise ImageError(path, "cannot be written (no space)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("diip_jax.launch.output_files.write_json", full)
+        assert run(capsys, three[0], f"--output_dir={out}", "--seed=1").code == 1
+    assert names(out) == {"a.png"}
+    assert run(capsys, three[0], f"--output_dir={out}", "--skip_existing").out[0].startswith(f"{three[0]} -> ")
+
+
+def test_without_a_terminal_stderr_stays_empty(capsys, tmp_path, three):
+    outcome = run(capsys, *three, f"--output_dir={tmp_path / 'out'}")
+    assert outcome.err == [] and len(outcome.out) == 4
+
+
+@pytest.mark.parametrize(("save_every", "looks"), [(0, 10), (25, 5), (7, 7), (13, 1), (1, 1)])
+def test_looks_meet_every_snapshot(monkeypatch, save_every, looks):
+    monkeypatch.setattr(module.jax, "default_backend", lambda: "tpu")
+    assert module._report_every(save_every) == looks
+
+
+def test_compile_time_is_not_counted_twice():
+    assert module._covered([(5.0, 6.0), (0.0, 3.0), (1.0, 2.0), (2.5, 4.0)]) == 5.0
+    assert module._covered([]) == 0.0
+
+
+def test_seconds_leave_out_compilation(capsys, tmp_path, three):
+    jax.clear_caches()
+    run(capsys, three[0], f"--output_dir={tmp_path}")
+    cold = record(tmp_path / "a.json")
+    run(capsys, three[0], f"--output_dir={tmp_path}")
+    warm = record(tmp_path / "a.json")
+    assert cold["compile_seconds"] > 0.2 > warm["compile_seconds"]
+    assert 0 < cold["seconds"] < cold["compile_seconds"] + warm["seconds"]
