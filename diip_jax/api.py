@@ -185,8 +185,8 @@ def _run(prior, method, y, keys, stopped, references, report, report_every) -> l
     y = jnp.asarray(y)
     references = None if references is None else jnp.asarray(references)
     state = _start(prior, method, references is not None, y, keys, stopped)
-    # Parameters may be committed to a device. What `_start` returns is not, what `_advance` returns then is: unless it is
-    # placed here, the second call of `_advance` compiles again.
+    # Parameters may be committed to a device. What `_start` returns is not, what `_advance` returns then is: unless it
+    # is placed here, the second call of `_advance` compiles again.
     state = jax.device_put(state, getattr(jax.tree.leaves(prior.params)[0], "sharding", None))
     limit = next(iter(state.traces.values())).shape[-1]
     until = 0

@@ -12,6 +12,7 @@ Images are NHWC. Inside the package they are float32 in [-1, 1]; a single image 
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8
 
 Image: TypeAlias = Float[Array, "H W C"]
@@ -21,7 +22,7 @@ Count: TypeAlias = Int[Array, ""]
 Flag: TypeAlias = Bool[Array, ""]
 Timesteps: TypeAlias = Num[Array, " B"]
 PRNGKey: TypeAlias = Key[Array, ""]
-Params: TypeAlias = PyTree[Float[Array, "..."] | jax.ShapeDtypeStruct]
+Params: TypeAlias = PyTree[Float[Array | np.ndarray, "..."] | jax.ShapeDtypeStruct]
 
 __all__ = [
     "Any",

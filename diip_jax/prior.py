@@ -162,6 +162,9 @@ def load_prior(path: str | os.PathLike[str] | None = None, *, dtype: str = "floa
         params = ocp.load(path, abstract)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file; to a user all mean the same
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)}); convert again") from error
+    # Orbax does not compare shapes when it reads into NumPy.
+    if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, abstract):
+        raise CheckpointError(f"{path}: damaged checkpoint (parameters do not fit the network); convert again")
     if params_sha256(params) != provenance.params_sha256:
         raise CheckpointError(f"{path}: damaged checkpoint (parameters do not match their sha256); convert again")
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf.astype(np.float32)), params)

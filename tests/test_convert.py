@@ -475,12 +475,12 @@ def test_a_failed_verification_writes_nothing(folder, tmp_path, capsys, monkeypa
 
 
 def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
-    def fail(path, prior, **_):
+    def fail(path, params, **_):
         path.mkdir()
         (path / "half").write_text("written")
         raise RuntimeError("no space left\nand more lines")
 
-    monkeypatch.setattr(command, "save_prior", fail)
+    monkeypatch.setattr("orbax.checkpoint.v1.save", fail)
     status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'out' / 'prior'}", capsys=capsys)
     assert status == 2
     assert err.endswith("prior: cannot be written (no space left)\n")

@@ -53,7 +53,7 @@ def test_loss_falls_with_either_gradient():
         traces = diip_jax.restore(
             prior, y, gradient=gradient, stride=250, learning_rate=0.02, max_iterations=15, stopping="budget"
         ).traces["loss"]
-        assert (traces[..., -1] < 0.7 * traces[..., 0]).all()
+        assert (traces[..., -1] < 0.95 * traces[..., 0]).all()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Stopping rules replayed on trajectories, quality with confidence intervals, and the table as markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,9 @@ def replay(rule: StoppingRule, run: Trajectory) -> tuple[np.ndarray, np.ndarray]
 
         def step(carry, seen):
             state, selected, fired = carry
-            state, verdict = rule.update(state, Observation(*seen, image=image))
-            selected = jnp.where(fired, selected, jnp.where(verdict.stop, verdict.selected, seen[0]))
+            k, loss_k, sharpness_k = seen
+            state, verdict = rule.update(state, Observation(k, loss_k, sharpness_k, image))
+            selected = jnp.where(fired, selected, jnp.where(verdict.stop, verdict.selected, k))
             return (state, selected, fired | verdict.stop), None
 
         start = (rule.init(image), jnp.int32(0), jnp.bool_(False))
@@ -80,7 +82,7 @@ def row(
     )
 
 
-def rows_of(task: str, name: str, run: Trajectory, rules: dict[str, StoppingRule]) -> list[Row]:
+def rows_of(task: str, name: str, run: Trajectory, rules: Mapping[Any, StoppingRule]) -> list[Row]:
     """The rows of a trajectory: each rule, then the oracle stop."""
     rows, every = [], np.arange(len(run.y))
     for rule_name, rule in rules.items():

@@ -12,7 +12,7 @@ import numpy as np
 
 from diip_jax.api import restore
 from diip_jax.evaluate.corruptions import corrupt
-from diip_jax.methods import Method
+from diip_jax.methods import DIIP
 from diip_jax.prior import Prior
 
 
@@ -37,7 +37,7 @@ class Trajectory:
 
 
 def trajectory(
-    folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, *, seed: int = 0, batch_size: int = 8
+    folder: Path, prior: Prior, task: str, clean: np.ndarray, method: DIIP, *, seed: int = 0, batch_size: int = 8
 ) -> Trajectory:
     """The trajectory of a method on corrupted images, from its file if it was computed before.
 
@@ -61,7 +61,7 @@ def trajectory(
     return Trajectory(**joined, seconds=sum(part.seconds for part in parts))
 
 
-def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int) -> Trajectory:
+def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: DIIP, seed: int) -> Trajectory:
     decides = {
         "task": task,
         "clean": hashlib.sha256(np.ascontiguousarray(clean).tobytes()).hexdigest(),
@@ -79,7 +79,7 @@ def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Met
     return Trajectory(**(values | {"seconds": float(values["seconds"])}))
 
 
-def _run(prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int) -> Trajectory:
+def _run(prior: Prior, task: str, clean: np.ndarray, method: DIIP, seed: int) -> Trajectory:
     y = np.stack([corrupt(task, image, seed) for image in clean])
     iterates: list[np.ndarray] = []
 
