@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -158,8 +159,11 @@ def load_prior(path: str | os.PathLike[str] | None = None, *, dtype: str = "floa
     shapes = param_shapes(model)
     # Read into NumPy and cast there: on the device every shape would compile a program of its own.
     abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, stored), shapes)
+    earlier_hook = sys.unraisablehook
+    sys.unraisablehook = partial(_without_late_reads, earlier_hook)
     try:
         params = ocp.load(path, abstract)
+        sys.unraisablehook = earlier_hook
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file; to a user all mean the same
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)}); convert again") from error
     # Orbax does not compare shapes when it reads into NumPy.
@@ -237,6 +241,12 @@ def params_sha256(params: Params) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _without_late_reads(hook: Callable[[Any], Any], unraisable: Any) -> None:
+    """A `sys.unraisablehook` without what reads in flight say when Orbax ends its event loop at a failed one."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        hook(unraisable)
 
 
 def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:

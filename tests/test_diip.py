@@ -9,13 +9,12 @@ from networks import images, tiny_prior, unchecked
 
 import diip_jax
 from diip_jax import loop
-from diip_jax.methods.diip import DIIP
+from diip_jax.methods.diip import DIIP, PAPER
 
 
 def test_the_printed_numbers_are_there():
-    paper = DIIP(stopping="paper")
-    assert (paper.k_min, paper.eps, paper.stride, paper.project) == (100, 0.001, 100, True)
-    assert DIIP(stopping="paper").rule().names == ("laplacian_variance", "loss_slope")
+    assert (PAPER.learning_rate, PAPER.k_min, PAPER.eps, PAPER.stride) == (0.0015, 100, 0.001, 100)
+    assert PAPER.rule().names == ("laplacian_variance", "loss_slope")
 
 
 @pytest.mark.parametrize(

@@ -71,4 +71,4 @@ def test_setting_of_another_method_is_refused(monkeypatch):
     assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)
     with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
         method_from(parsed("--method=other", "--stride=100"))
-    assert "[diip: 1500, other: 5]" in help_text(parsed())
+    assert "[diip: 200, other: 5]" in help_text(parsed())

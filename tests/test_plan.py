@@ -90,7 +90,7 @@ CHANGES = {
     "--seed=5": "made with seed=0, now 5",
     "--blend=0.5": "made with blend=1.0, now 0.5",
     "--resize=crop": "made with resize=fit, now crop",
-    "--learning_rate=0.01": "made with learning_rate=0.0015, now 0.01",
+    "--learning_rate=0.02": "made with learning_rate=0.01, now 0.02",
     "--compare": "was incomplete",
     "--save_every=4": "made with save_every=0, now 4",
 }

@@ -9,7 +9,7 @@ import numpy as np
 from diip_jax.evaluate.tables import Row, row, rows_of
 from diip_jax.evaluate.trajectories import trajectory
 from diip_jax.methods import DIIP
-from diip_jax.methods.diip import Stopping
+from diip_jax.methods.diip import PAPER, Stopping
 from diip_jax.prior import Prior
 
 
@@ -35,14 +35,14 @@ class Entry:
 # for the printed rules, which fire right after k_min = 100.
 QUALITY = (
     Entry("defaults, detached", DIIP(learning_rate=0.01, stride=200, max_iterations=160), ("paper", "robust"), 16),
-    Entry("printed, detached", DIIP(learning_rate=0.0015, stride=200, max_iterations=120), ("paper",), 16),
+    Entry("printed, detached", dataclasses.replace(PAPER, stride=200, max_iterations=120), ("paper",), 16),
     Entry(
         "defaults, full",
         DIIP(learning_rate=0.01, stride=200, max_iterations=120, gradient="full"),
         ("paper", "robust"),
         8,
     ),
-    Entry("printed, full", DIIP(learning_rate=0.0015, stride=200, max_iterations=120, gradient="full"), ("paper",), 8),
+    Entry("printed, full", dataclasses.replace(PAPER, stride=200, max_iterations=120, gradient="full"), ("paper",), 8),
 )
 
 
