@@ -75,7 +75,8 @@ def restore(
 
     Every batch is one XLA program; a second call with the same method, settings and batch shape compiles nothing. An
     image's result depends on the image, the seed and the settings, not on the other images of the call: its random key
-    is derived from the seed and its own pixels.
+    is derived from the seed and its own pixels. On a CPU this holds to the last bit; on an accelerator to rounding,
+    which a long optimisation can amplify, because convolutions round differently in batches of another size.
 
     Args:
         prior: from `load_prior`.
@@ -174,10 +175,10 @@ def _start(prior, method, monitored, y, keys, stopped):
     return loop.start(_problem(prior, method, y.shape[1:], monitored), y, keys, stopped)
 
 
-@partial(jax.jit, static_argnames=("method",), donate_argnames=("state",))
-def _advance(prior, method, y, state, until, references):
+@partial(jax.jit, static_argnames=("method", "one_by_one"), donate_argnames=("state",))
+def _advance(prior, method, y, state, until, references, one_by_one):
     problem = _problem(prior, method, y.shape[1:], references is not None)
-    return loop.advance(problem, y, state, until, references)
+    return loop.advance(problem, y, state, until, references, one_by_one=one_by_one)
 
 
 def _run(prior, method, y, keys, stopped, references, report, report_every) -> loop.State:
@@ -188,11 +189,12 @@ def _run(prior, method, y, keys, stopped, references, report, report_every) -> l
     # Parameters may be committed to a device. What `_start` returns is not, what `_advance` returns then is: unless it
     # is placed here, the second call of `_advance` compiles again.
     state = jax.device_put(state, getattr(jax.tree.leaves(prior.params)[0], "sharding", None))
+    one_by_one = jax.default_backend() == "cpu"
     limit = next(iter(state.traces.values())).shape[-1]
     until = 0
     while until < limit and not bool(jnp.all(state.verdict.stop)):
         until = limit if report is None else min(until + report_every, limit)
-        state = _advance(prior, method, y, state, jnp.int32(until), references)
+        state = _advance(prior, method, y, state, jnp.int32(until), references, one_by_one)
         if report is not None:
             report(state)
     return state._replace(u=None, u_moments=None, eta=None, eta_moments=None, rule=None)

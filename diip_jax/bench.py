@@ -53,7 +53,9 @@ def measure(prior: Prior, method: DIIP, batch_size: int, repeats: int = 10) -> M
     started = time.monotonic()
     program = (
         jax.jit(
-            lambda prior, y, state, until: loop.advance(method.problem(prior, shape), y, state, until),
+            lambda prior, y, state, until: loop.advance(
+                method.problem(prior, shape), y, state, until, one_by_one=jax.default_backend() == "cpu"
+            ),
             donate_argnames="state",
         )
         .lower(prior, y, state, jnp.int32(0))

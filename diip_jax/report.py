@@ -17,7 +17,11 @@ Picture = NDArray[np.uint8]
 
 _SHOWN_HEIGHT = 256  # pixels below which `comparison` enlarges its images
 _INK, _FAINT, _BLUE, _RED, _GREEN = "#24292f", "#8c959f", "#3b6ea8", "#c4482f", "#3f8f5b"
-_PANELS = {"loss": ("Loss", True), "laplacian_variance": ("Laplacian variance", False)}  # title, log scale
+_PANELS = {
+    "loss": ("Loss", True),
+    "laplacian_variance": ("Laplacian variance", False),
+    "psnr": ("PSNR (dB)", False),
+}  # title, log scale
 # Inferno (by N. J. Smith and S. van der Walt, CC0) at 0, 1/8, ..., 1: lightness rises evenly from black to yellow.
 _INFERNO = np.array(
     [

@@ -102,6 +102,18 @@ def test_an_image_does_not_depend_on_its_batch(y):
     np.testing.assert_allclose(together.verdict.image, turned.verdict.image[::-1], atol=1e-6)
 
 
+def test_one_by_one_is_the_same_as_vmapped(y):
+    problem = _problem(stopping=_stops_when_loss_below(0.1), max_iterations=40)
+    state = loop.start(problem, y.at[2].set(0.0), jax.random.split(jax.random.key(0), 3))
+    vmapped, mapped = (
+        jax.jit(lambda s, flag=flag: loop.advance(problem, y, s, jnp.int32(40), one_by_one=flag))(state)
+        for flag in (False, True)
+    )
+    assert len(set(vmapped.k.tolist())) > 1
+    for a, b in zip(jax.tree.leaves(vmapped), jax.tree.leaves(mapped), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_advancing_in_pieces_is_advancing_at_once(y):
     problem = _problem(stopping=loss_slope(0.02, k_min=2))
     keys = jax.random.split(jax.random.key(0), 3)
