@@ -92,7 +92,7 @@ def rows_of(task: str, name: str, run: Trajectory, rules: Mapping[Any, StoppingR
     return [*rows, row(task, f"{name}, oracle stop", run.iterates[every, best], run, best)]
 
 
-def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float]:
+def interval(values: Sequence[float] | np.ndarray, draws: int = 2000) -> tuple[float, float]:
     """A 95 % bootstrap interval of the mean over images (percentile method, fixed seed)."""
     picks = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
     low, high = np.percentile(np.asarray(values)[picks].mean(axis=1), [2.5, 97.5])
@@ -109,7 +109,11 @@ def markdown(rows: Sequence[Row]) -> str:
         low, high = interval(r.psnr)
         s_low, s_high = interval(r.ssim)
         distance = "-" if np.isinf(r.distance).all() else f"{np.mean(r.distance):.2f}"
-        k, fired = (f"{np.median(r.k):.0f}", f"{100 * r.stopped:.0f} %") if r.k else ("-", "-")
+        k, fired = (
+            (f"{np.median(r.k):.0f}", "-" if r.method.endswith("oracle stop") else f"{100 * r.stopped:.0f} %")
+            if r.k
+            else ("-", "-")
+        )
         lines.append(
             f"| {r.task} | {r.method} | {np.mean(r.psnr):.2f} [{low:.2f}, {high:.2f}] "
             f"| {np.mean(r.ssim):.3f} [{s_low:.3f}, {s_high:.3f}] | {distance} | {k} | {fired} |"

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from diip_jax.evaluate import tables
+from diip_jax.evaluate.trajectories import Trajectory
+from diip_jax.methods import DIIP
+from diip_jax.stopping import laplacian_variance_peak, loss_slope
+
+
+@pytest.fixture
+def run():
+    """Two images that come nearest to the clean one at k = 7 and k = 3; the Laplacian variance peaks at 6 and 9."""
+    k = np.arange(12)
+    clean = np.full((2, 16, 16, 3), 100, np.uint8)
+    levels = np.stack([100 + 5 * np.abs(k - 7) + 1, 100 + 5 * np.abs(k - 3) + 2]).astype(np.uint8)
+    iterates = np.broadcast_to(levels[:, :, None, None, None], (2, 12, 16, 16, 3)).copy()
+    sharpness = np.stack([-np.abs(k - 6.0), -np.abs(k - 9.0)]).astype(np.float32)
+    loss = np.stack([np.exp(-k / 3.0), np.full(12, 0.5)]).astype(np.float32)
+    return Trajectory(iterates, loss, sharpness, iterates[:, 0], clean, 1.0)
+
+
+def test_replay_selects_what_the_rule_would_return(run):
+    selected, fired = tables.replay(laplacian_variance_peak(2), run)
+    assert selected.tolist() == [6, 9] and fired.tolist() == [True, True]
+    selected, fired = tables.replay(loss_slope(1e-3, k_min=4), run)
+    assert selected.tolist() == [11, 5] and fired.tolist() == [False, True]
+
+
+def test_oracle_is_the_iterate_of_the_highest_psnr(run):
+    assert tables.oracle(run).tolist() == [7, 3]
+
+
+def test_rows_hold_the_quality_of_the_selected_iterates(run):
+    rows = tables.rows_of("noise", "DIIP", run, {"peak": laplacian_variance_peak(2)})
+    assert [r.method for r in rows] == ["DIIP, peak", "DIIP, oracle stop"]
+    levels = run.iterates[[0, 1], [6, 9], 0, 0, 0].astype(float)
+    np.testing.assert_allclose(rows[0].psnr, 20 * np.log10(255 / (levels - 100)), rtol=1e-9)
+    np.testing.assert_allclose(rows[1].psnr, 20 * np.log10(255 / np.array([1.0, 2.0])), rtol=1e-9)
+    assert rows[0].k == [6, 9] and rows[0].stopped == 1
+    assert min(rows[1].psnr) >= max(rows[0].psnr) or all(
+        a >= b for a, b in zip(rows[1].psnr, rows[0].psnr, strict=True)
+    )
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(200):
+        low, high = tables.interval(rng.normal(3, 1, 30), draws=400)
+        hits += low <= 3 <= high
+    assert 175 <= hits <= 199
+
+
+def test_markdown_shows_mean_interval_and_stop(run):
+    rows = [tables.row("noise", "input", run.y, run), *tables.rows_of("noise", "DIIP", run, {"robust": DIIP().rule()})]
+    lines = tables.markdown(rows).splitlines()
+    assert len(lines) == 2 + 3
+    assert lines[2].startswith("| noise | input | ") and lines[2].endswith("| - | - | - |")
+    assert "| 11 | 0 % |" in lines[3]
