@@ -1,6 +1,7 @@
 """The public call: `restore(prior, images, method="diip", ...)`."""
 
 import dataclasses
+import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,8 @@ class Restored:
         images: `[N, H, W, C]`, dtype and range of the input; with several samples their mean.
         iterations: `[N, S]` iterates evaluated until the stop, S the number of samples.
         stop_reasons: N lists of S names of the rule that fired: "laplacian_variance", "loss_slope", "budget", or
-            "diverged" where the loss was no longer finite (the image is then the last finite iterate).
+            "diverged" where the loss was no longer finite (the image is then the last finite iterate; grey, and
+            `selected` -1, where there was none).
         selected: `[N, S]` index k of the iterate that was returned, counted from 0.
         traces: by name `[N, S, max_iterations]` float32, NaN after the stop: "loss" (of the [-1, 1] range),
             "laplacian_variance", and "psnr" in dB where references were given.
@@ -48,7 +50,8 @@ class Progress:
         running: indices of the pairs in the current batch.
         iterations: `[len(running)]` iterates evaluated so far.
         stopped: `[len(running)]` whether each has stopped.
-        current: call it for `[len(running), H, W, C]` float32 in [-1, 1]: what would be returned now.
+        current: call it for `[len(running), H, W, C]` float32 in [-1, 1]: what would be returned now. Only inside the
+            callback: afterwards the loop takes the buffers back.
     """
 
     jobs: int
@@ -85,13 +88,17 @@ def restore(
         method: a name from `diip_jax.METHODS`, or an instance of your own `Method`.
         seed: of the initial noise.
         samples: restorations per image from different initial noise; `.images` is their mean.
-        batch_size: (image, sample) pairs restored at once; None for all.
+        batch_size: (image, sample) pairs restored at once; None for all. A smaller last batch is padded with pairs that
+            count as stopped, so that it runs in the same program.
         references: clean images like `images`; adds the trace "psnr". They influence nothing else.
         progress: called every `report_every` iterations, and after the last of a batch.
         settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP`).
 
     Raises:
         ValueError: anything above that does not fit, in one line.
+
+    Warns:
+        UserWarning: float images without a value below 0 (they are expected in [-1, 1], not [0, 1]).
     """
     chosen = _method(method, settings)
     y = _as_float(images, "images")
@@ -99,7 +106,7 @@ def restore(
     if samples < 1:
         raise ValueError(f"samples={samples}: expected at least 1")
     jobs = len(y) * samples
-    batch_size = jobs if batch_size is None else min(batch_size, jobs)
+    batch_size = jobs if batch_size is None else batch_size
     if batch_size < 1 or report_every < 1:
         raise ValueError(f"batch_size={batch_size}, report_every={report_every}: expected at least 1")
     clean = None
@@ -112,7 +119,6 @@ def restore(
     batches = []
     for first in range(0, jobs, batch_size):
         running = range(first, min(first + batch_size, jobs))
-        # An incomplete batch is padded with copies that count as stopped, so that it runs in the same program.
         pairs = np.array([*running] + [first] * (batch_size - len(running)))
         who = pairs // samples
         stopped = np.arange(batch_size) >= len(running)
@@ -150,6 +156,8 @@ def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
     largest = np.abs(images).max()
     if not largest <= 4:
         raise ValueError(f"{name} hold values up to {largest:g}: expected float in [-1, 1] (or uint8 for 0..255)")
+    if images.min() >= 0 and images.max() > 0:
+        warnings.warn(f"{name} hold no value below 0: float images are expected in [-1, 1], not [0, 1]", stacklevel=3)
     return images
 
 

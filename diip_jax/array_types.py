@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree
 
 Image: TypeAlias = Float[Array, "H W C"]
 Images: TypeAlias = Float[Array, "B H W C"]
@@ -41,5 +41,4 @@ __all__ = [
     "PyTree",
     "Scalar",
     "Timesteps",
-    "UInt8",
 ]

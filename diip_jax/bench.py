@@ -82,7 +82,7 @@ def measure(prior: Prior, method: DIIP, batch_size: int, repeats: int = 10) -> M
 
 def _flops(prior: Prior, method: DIIP, y: jax.Array) -> float:
     """FLOPs of an iteration of one image; XLA's own count of the whole loop ignores how often the loop runs."""
-    evaluation = cast(Any, jax.jit(prior.eps).lower(y, jnp.zeros(1)).compile().cost_analysis())["flops"]
+    evaluation = cast(Any, jax.jit(Prior.eps).lower(prior, y, jnp.zeros(1)).compile().cost_analysis())["flops"]
     # The full gradient evaluates every step once forward, once again in the backward pass, and once backward.
     return evaluation * (prior.schedule.num_timesteps // method.stride) * (3 if method.gradient == "full" else 1)
 
@@ -110,8 +110,13 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{__doc__}\n{values.get_help()}")
             return 0
         batch_sizes = [int(size) for size in values.batch_size]
+        if min(batch_sizes, default=0) < 1:
+            raise ValueError(f"--batch_size={','.join(values.batch_size)}: expected at least 1")
         prior = load_prior(values.checkpoint, dtype=values.dtype)
-        methods = {mode: DIIP(stride=values.stride, gradient=mode, stopping="budget") for mode in values.gradient}
+        methods = {
+            mode: DIIP(stride=values.stride, gradient=mode, max_iterations=values.repeats + 1, stopping="budget")
+            for mode in values.gradient
+        }
         print("| gradient | batch | compile (s) | iteration (s) | per image (s) | GFLOP/s | memory (MB) |")
         print("|---|---|---|---|---|---|---|")
         for (mode, method), batch in itertools.product(methods.items(), batch_sizes):

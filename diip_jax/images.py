@@ -134,12 +134,12 @@ def write_image(path: str | os.PathLike[str], rgb: ArrayLike, alpha: ArrayLike |
     srgb.add(b"sRGB", b"\0")  # rendering intent: perceptual
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=srgb)
-    _write_atomic(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text atomically. Raises ImageError if the file cannot be written."""
-    _write_atomic(path, text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -148,7 +148,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     Dictionaries are spread over lines, each list stays on one (a trace is one line). Raises TypeError for values that
     JSON does not have, ImageError if the file cannot be written.
     """
-    _write_atomic(path, (_layout(_plain(value), "") + "\n").encode())
+    write_bytes(path, (_layout(_plain(value), "") + "\n").encode())
 
 
 def _plain(value: Any) -> Any:
@@ -177,7 +177,7 @@ def _layout(value: Any, indent: str) -> str:
     return "{\n" + ",\n".join(items) + f"\n{indent}}}"
 
 
-def _write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """The whole of `data` under `path`, or what was there before; no temporary file stays behind."""
     path = Path(path)
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"  # same folder: a rename across file systems is not atomic

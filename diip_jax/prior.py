@@ -79,6 +79,8 @@ class Prior:
         Raises:
             ValueError: a height or width that the network's levels do not divide, or a wrong number of channels.
         """
+        if x_t.ndim != 4:
+            raise ValueError(f"x_t has shape {x_t.shape}: expected [B, H, W, C]")
         check_image_shape(self, x_t.shape[1:])
         return _apply(self.model, self.dtype, self.params, x_t, t)
 
@@ -160,7 +162,9 @@ def load_prior(path: str | os.PathLike[str] | None = None, *, dtype: str = "floa
     # Read into NumPy and cast there: on the device every shape would compile a program of its own.
     abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, stored), shapes)
     earlier_hook = sys.unraisablehook
-    sys.unraisablehook = partial(_without_late_reads, earlier_hook)
+    # It stays after a failure, because reads in flight come in late; but only once.
+    if getattr(earlier_hook, "func", None) is not _without_late_reads:
+        sys.unraisablehook = partial(_without_late_reads, earlier_hook)
     try:
         params = ocp.load(path, abstract)
         sys.unraisablehook = earlier_hook

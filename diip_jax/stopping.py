@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     Attributes:
         stop: whether the optimisation ends here.
         reason: index into the rule's `names`.
-        selected: index k of the iterate that would be returned now.
+        selected: index k of the iterate that is returned if this is the end.
         image: that image.
     """
 
@@ -82,7 +82,8 @@ def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: f
     """Stops once the Laplacian variance has passed its peak, and returns the image at that peak.
 
     The defaults are the rule of the DIIP note (stopping criterion for low-frequency degradations): the first decrease
-    after k_min. The robust variant follows an exponential moving average and waits.
+    after k_min. The robust variant follows an exponential moving average and waits. On a curve that only falls both
+    return iterate k_min + 1.
 
     Args:
         k_min: iterates up to k_min do not count.
@@ -162,10 +163,10 @@ class _FiniteState(NamedTuple):
 
 
 def diverged() -> StoppingRule:
-    """Stops when the loss is no longer finite, and returns the last iterate for which it was."""
+    """Stops when the loss is no longer finite, and returns the last iterate for which it was (-1: there was none)."""
 
     def init(image: Image) -> _FiniteState:
-        return _FiniteState(jnp.zeros_like(image, shape=(), dtype=jnp.int32), image)
+        return _FiniteState(jnp.full_like(image, -1, shape=(), dtype=jnp.int32), image)
 
     def update(state: _FiniteState, seen: Observation) -> tuple[_FiniteState, Verdict]:
         finite = jnp.isfinite(seen.loss)
@@ -176,7 +177,10 @@ def diverged() -> StoppingRule:
 
 
 def first_of(*rules: StoppingRule) -> StoppingRule:
-    """Stops as soon as one of the rules does, and returns what that rule returns; the earlier rule wins a tie."""
+    """Stops as soon as one of the rules does, and returns what that rule returns; the earlier rule wins a tie.
+
+    While none has fired its verdict holds the current iterate.
+    """
     if not rules:
         raise ValueError("first_of() needs at least one rule")
 

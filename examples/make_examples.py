@@ -7,12 +7,13 @@ gives origin, licence and formulas. The same seed gives the same pictures.
 """
 
 import argparse
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from diip_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 
 SIZE = 64
 WARP_FACTOR = 8  # the similarity warp samples at 512 x 512, so that it only ever enlarges; Lanczos then reduces
@@ -56,57 +57,6 @@ def align(portrait: Image.Image, landmarks: Sequence[Sequence[float]]) -> Image.
     return warped.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
-def to_uint8(x: np.ndarray) -> np.ndarray:
-    """[-1, 1] to 0..255, clipped and rounded."""
-    return np.clip(np.round((x + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
-def noise(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """y = x + 0.2 n, n standard normal."""
-    return x + 0.2 * rng.standard_normal(x.shape)
-
-
-def blur(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """y = k * x + 0.02 n: a Gaussian kernel of sigma 1.5 px cut at 4 sigma, borders mirrored."""
-    t = np.arange(-6, 7)
-    kernel = np.exp(-(t**2) / (2 * 1.5**2))
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        pad = [(6, 6) if a == axis else (0, 0) for a in range(3)]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, pad, mode="reflect"), 13, axis=axis)
-        x = windows @ kernel
-    return x + 0.02 * rng.standard_normal(x.shape)
-
-
-def jpeg(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """JPEG at quality 10 (Pillow's defaults: 4:2:0 chroma), decoded again."""
-    buffer = io.BytesIO()
-    Image.fromarray(to_uint8(x)).save(buffer, "JPEG", quality=10)
-    return np.asarray(Image.open(buffer), np.float64) / 127.5 - 1
-
-
-def x4(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mean of each 4x4 block, brought back to size by bicubic interpolation."""
-    height, width, channels = x.shape
-    small = x.reshape(height // 4, 4, width // 4, 4, channels).mean((1, 3)).astype(np.float32)
-    planes = [Image.fromarray(small[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(channels)]
-    return np.stack([np.asarray(plane, np.float64) for plane in planes], -1)
-
-
-DAMAGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "noise": noise,
-    "blur": blur,
-    "jpeg": jpeg,
-    "x4": x4,
-}
-
-
-def degrade(clean: np.ndarray, damage: str, seed: int) -> np.ndarray:
-    """One damage of one uint8 picture; the noise depends on the seed and the damage only."""
-    rng = np.random.default_rng([seed, list(DAMAGES).index(damage)])
-    return to_uint8(DAMAGES[damage](clean / 127.5 - 1, rng))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path(__file__).resolve().parent)
@@ -114,7 +64,7 @@ def main() -> None:
     args = parser.parse_args()
     for name, landmarks in LANDMARKS.items():
         clean = np.asarray(align(load_portrait(name), landmarks))
-        pictures = {"clean": clean} | {damage: degrade(clean, damage, args.seed) for damage in DAMAGES}
+        pictures = {"clean": clean} | {damage: corrupt(damage, clean, args.seed) for damage in CORRUPTIONS}
         for folder, picture in pictures.items():
             path = args.output_dir / folder / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,15 @@
 import logging
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import images, tiny_prior
+from PIL import Image
 
 import diip_jax
+from diip_jax import api
 from diip_jax.metrics import psnr
 
 SETTINGS = {"stride": 250, "learning_rate": 0.02, "max_iterations": 10, "k_min": 4}
@@ -40,6 +43,44 @@ def test_an_image_depends_neither_on_its_batch_nor_on_its_place(prior):
         np.testing.assert_array_equal(other.selected, full.selected[order])
 
 
+def test_vmapped_images_as_on_an_accelerator_agree_with_those_alone(prior, monkeypatch):
+    y = np.asarray(images(5))
+    alone = np.concatenate([diip_jax.restore(prior, y[i : i + 1], **SETTINGS).images for i in range(5)])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for order in ([0, 1, 2, 3, 4], [4, 0], [2]):
+        np.testing.assert_allclose(diip_jax.restore(prior, y[order], **SETTINGS).images, alone[order], atol=2e-4)
+
+
+def test_a_smaller_last_batch_runs_in_the_same_program(prior, photos, caplog):
+    whole = diip_jax.restore(prior, photos, batch_size=3, **SETTINGS)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        part = diip_jax.restore(prior, photos[:2], batch_size=3, **SETTINGS)
+        assert not [r.message for r in caplog.records if "_advance" in r.message]
+    np.testing.assert_array_equal(part.images, whole.images[:2])
+
+
+def test_the_bundled_prior_takes_noise_away():
+    """From end to end: a real portrait, some 40 iterations of 4 network evaluations."""
+    folder = Path(__file__).resolve().parent.parent / "examples"
+    noisy, clean = (np.asarray(Image.open(folder / kind / "astronaut.png")) for kind in ("noise", "clean"))
+    restored = diip_jax.restore(
+        diip_jax.load_prior(), noisy[None], stride=250, learning_rate=0.03, max_iterations=40, stopping="budget"
+    ).images[0]
+    signed = [image / 127.5 - 1 for image in (noisy, restored, clean)]
+    assert psnr(signed[1], signed[2]) > psnr(signed[0], signed[2]) + 2
+
+
+def test_floats_from_0_to_1_are_warned_about(prior):
+    with pytest.warns(UserWarning, match=r"expected in \[-1, 1\], not \[0, 1\]"):
+        diip_jax.restore(prior, np.full((1, 16, 16, 3), 0.5, np.float32), **SETTINGS)
+
+
+def test_an_image_that_never_had_a_finite_loss(photos):
+    broken = jax.tree.map(lambda leaf: leaf * np.nan, tiny_prior())
+    restored = diip_jax.restore(broken, photos[:1], **SETTINGS)
+    assert restored.stop_reasons == [["diverged"]] and restored.selected.tolist() == [[-1]]
+
+
 def test_seed_decides_the_noise(prior, photos):
     runs = [diip_jax.restore(prior, photos[:1], seed=seed, **SETTINGS).images for seed in (0, 0, 1)]
     np.testing.assert_array_equal(runs[0], runs[1])
@@ -55,12 +96,15 @@ def test_a_second_call_of_the_same_shape_compiles_nothing(prior, photos, caplog)
     assert any("_advance" in record.message for record in caplog.records)
 
 
-def test_the_loop_is_one_program(prior, photos, caplog):
-    """All iterations of all images: `_advance` is compiled once and called once."""
+def test_the_loop_is_one_program(prior, photos, caplog, monkeypatch):
+    """All iterations of all images: one compilation, and without a progress callback one call."""
+    calls = []
+    original = api._advance
+    monkeypatch.setattr(api, "_advance", lambda *arguments: calls.append(1) or original(*arguments))
     with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
         diip_jax.restore(prior, photos, **(SETTINGS | {"max_iterations": 9}))
     compiled = [r.message for r in caplog.records if "Finished XLA compilation of jit(_advance)" in r.message]
-    assert len(compiled) == 1
+    assert len(compiled) == 1 and len(calls) == 1
 
 
 def test_records_of_a_run(prior, photos):

@@ -77,6 +77,11 @@ def edit_json(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(content | changes))
 
 
+def _scheduler(**changes: object) -> str:
+    usual = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "num_train_timesteps": 1000}
+    return json.dumps(usual | changes)
+
+
 def save(state: object, path: Path) -> Path:
     torch.save(state, path)
     return path
@@ -506,6 +511,9 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         ),
         (["--source={tmp}/a.pt", "--output={tmp}/out", "--preset=tinny"], "preset 'tinny' is unknown: expected one of"),
         (["--inspect={tmp}/none"], "no such checkpoint folder"),
+        (["--inspect=~nobody-here/x"], "--inspect=~nobody-here/x: there is no such home directory"),
+        (["--source=~nobody-here/x", "--output={tmp}/out"], "--source=~nobody-here/x: there is no such home"),
+        (["--source={folder}", "--output=~nobody-here/x"], "--output=~nobody-here/x: there is no such home"),
         (["--inspect={tmp}/none", "--source={folder}"], "--inspect goes without"),
         (["--inspect={folder}"], "not an Orbax checkpoint"),
     ],
@@ -525,6 +533,11 @@ def test_wrong_usage_is_one_line_and_status_2(arguments, message, folder, tmp_pa
         ("config.json", "{", r"config\.json: "),
         ("config.json", "[]", "not a JSON object"),
         ("scheduler_config.json", "{}", "beta_schedule is missing"),
+        ("scheduler_config.json", _scheduler(num_train_timesteps="1000"), "num_train_timesteps='1000': supported is"),
+        ("scheduler_config.json", _scheduler(num_train_timesteps=0), "num_train_timesteps=0: supported is"),
+        ("scheduler_config.json", _scheduler(beta_schedule=["linear"]), r"beta_schedule=\['linear'\]: supported is"),
+        ("scheduler_config.json", _scheduler(beta_end="0.02"), "beta_end='0.02': supported is a number"),
+        ("scheduler_config.json", _scheduler(beta_start=float("nan")), "beta_start=nan: supported is a number"),
     ],
 )
 def test_damaged_json(file, content, message, folder):
@@ -552,6 +565,29 @@ def test_verify_without_diffusers_is_one_line(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ConversionError, match="--verify needs torch and diffusers"):
         verify(folder, prior)
+
+
+def test_paths_from_home(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    status, out, _ = run(f"--source=~/{folder.name}", "--output=~/prior", capsys=capsys)
+    assert status == 0 and out.startswith(f"{tmp_path / 'prior'}: ") and (tmp_path / "prior").is_dir()
+    status, out, _ = run("--inspect=~/prior", capsys=capsys)
+    assert status == 0 and "intact" in out
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_diffusers_does_not_take_is_one_line(kind, folder, ddpm_state, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("no such\nthing")
+
+    monkeypatch.setattr("diffusers.UNet2DModel.from_pretrained", fail)
+    monkeypatch.setattr("diffusers.UNet2DModel.load_state_dict", fail)
+    given = [f"--source={folder}"] if kind == "folder" else [f"--source={save(ddpm_state, tmp_path / 'm.pt')}"]
+    preset = [] if kind == "folder" else ["--preset=tiny"]
+    status, _, err = run(*given, *preset, f"--output={tmp_path / 'out'}", "--verify", capsys=capsys)
+    assert status == 2 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith(f"diip_jax.convert: error: {given[0][9:]}: diffusers does not take it")
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_and_errors_of_the_module(tmp_path):

@@ -10,6 +10,7 @@ from networks import images, tiny_prior, unchecked
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods.diip import DIIP, PAPER
+from diip_jax.stopping import Observation
 
 
 def test_the_printed_numbers_are_there():
@@ -29,6 +30,49 @@ def test_the_printed_numbers_are_there():
 )
 def test_stopping_names_its_rules(stopping, names):
     assert DIIP(stopping=stopping).rule().names == names
+
+
+def _stop(method, loss, sharpness):
+    """(k at which the method's rule fires, selected k) on given curves."""
+    rule = method.rule()
+    state = rule.init(jnp.zeros((1, 1, 3)))
+    for k, (e, lv) in enumerate(zip(loss, sharpness, strict=True)):
+        seen = Observation(jnp.int32(k), jnp.float32(e), jnp.float32(lv), jnp.zeros((1, 1, 3)))
+        state, verdict = rule.update(state, seen)
+        if verdict.stop:
+            return k, int(verdict.selected)
+    return None
+
+
+# The loss falls by 5 % an iteration but for a single plateau at k = 3, and by 0.02 % from k = 40 on. The Laplacian
+# variance rises to k = 30 but for a dip at k = 12, and falls from there.
+_K = np.arange(60)
+_LOSS = np.exp(-0.05 * np.minimum(_K, 40) - 0.0002 * np.maximum(_K - 40, 0))
+_LOSS[3:] = np.append(_LOSS[2], _LOSS[3:-1])
+_SHARP = np.where(_K == 12, 0.05, 3 - np.abs(_K - 30) / 10)
+
+
+@pytest.mark.parametrize(
+    "settings, stop",
+    [
+        ({"stopping": "paper", "k_min": 5}, (3, 3)),
+        ({"stopping": "laplacian_variance", "k_min": 5}, (12, 11)),
+        ({"stopping": "laplacian_variance", "k_min": 20}, (31, 30)),
+        ({"stopping": "loss_slope"}, (3, 3)),
+        ({"stopping": "loss_slope", "eps": 1e-9}, (3, 3)),
+        ({"stopping": "robust", "k_min": 20, "smoothing": 0.0, "patience": 4}, (34, 30)),
+        ({"stopping": "robust", "k_min": 20, "smoothing": 0.0, "patience": 8}, (38, 30)),
+        ({"stopping": "robust", "k_min": 45, "smoothing": 0.0, "patience": 1}, (46, 46)),
+        ({"stopping": "robust", "k_min": 45, "smoothing": 0.0, "patience": 1, "eps": 1e-5}, (47, 46)),
+    ],
+)
+def test_every_setting_reaches_its_rule(settings, stop):
+    assert _stop(DIIP(**settings), _LOSS, _SHARP) == stop
+
+
+def test_smoothing_reaches_the_robust_rule():
+    settings = {"stopping": "robust", "k_min": 20, "patience": 4}
+    assert _stop(DIIP(**settings, smoothing=0.8), _LOSS, _SHARP)[1] > 30
 
 
 @pytest.mark.parametrize("gradient", ["detached", "full"])

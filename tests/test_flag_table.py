@@ -55,6 +55,26 @@ def test_help_lists_every_flag_once_with_its_default():
     assert "  --stopping=paper|robust|laplacian_variance|loss_slope|budget" in lines
 
 
+@pytest.mark.parametrize(
+    ("rule", "without"),
+    [
+        ("robust", []),
+        ("paper", ["smoothing", "patience"]),
+        ("laplacian_variance", ["eps", "smoothing", "patience"]),
+        ("loss_slope", ["k_min", "smoothing", "patience"]),
+        ("budget", ["k_min", "eps", "smoothing", "patience"]),
+    ],
+)
+def test_settings_without_effect_are_refused(rule, without):
+    for name, value in {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2}.items():
+        values = parsed(f"--stopping={rule}", f"--{name}={value}")
+        if name in without:
+            with pytest.raises(ValueError, match=f"--{name} has no effect with --stopping={rule}; leave it out, or"):
+                method_from(values)
+        else:
+            assert method_from(values) == DIIP(**{"stopping": rule, name: value})
+
+
 def test_flags_may_follow_images():
     assert define_flags()(["launch", "a.png", "--compare", "b.png"]) == ["launch", "a.png", "b.png"]
 

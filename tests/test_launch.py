@@ -1,8 +1,11 @@
 """The command as a user meets it: what is accepted, what is refused and how."""
 
+import dataclasses
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,7 +14,8 @@ from command_line import checkpoint, picture, pixels, record, run
 from PIL import Image
 
 from diip_jax.launch import main as launch
-from diip_jax.methods import DIIP
+from diip_jax.launch import program_cache
+from diip_jax.methods import DIIP, METHODS
 from diip_jax.prior import read_metadata
 
 
@@ -83,6 +87,16 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
         (["a.png", "--stride=300"], "--stride=300: expected a divisor"),
         (["a.png", "--reference=nowhere"], "--reference=nowhere: no such file or folder"),
         (["a.png", "--checkpoint=nowhere"], "no such checkpoint folder"),
+        (["a.png", "--checkpoint=~nobody-here/x"], "--checkpoint=~nobody-here/x: there is no such home directory"),
+        (["a.png", "--reference=~nobody-here/x"], "--reference=~nobody-here/x: there is no such home directory"),
+        (["a.png", "--output_dir=~nobody-here/x"], "--output_dir=~nobody-here/x: there is no such home directory"),
+        (["a.png", f"--reference={'x' * 300}"], "x" * 300),
+        (["a.png", f"--output_dir={'x' * 300}"], "x" * 300),
+        (["a.png", f"--output_dir={'x' * 300}", "--dry_run"], "x" * 300),
+        (["a.png", "--patience=3"], "--patience has no effect with --stopping=budget"),
+        (["a.png", "--stopping=paper", "--smoothing=0.5"], "--smoothing has no effect with --stopping=paper; leave"),
+        (["a.png", "--k_min=3"], "--k_min has no effect with --stopping=budget"),
+        (["a.png", "--eps=0.1"], "--eps has no effect with --stopping=budget"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(capsys, tmp_path, monkeypatch, arguments, says):
@@ -164,7 +178,7 @@ def test_dry_run_writes_nothing(capsys, tmp_path, one):
     prior, settings, first, second = outcome.out
     assert "16x16x3" in prior and read_metadata(checkpoint())["provenance"]["params_sha256"] in prior
     assert "stride=250" in settings and "seed=0" in settings
-    assert first == f"{one}: 16x16 RGB: restore to {out}/one{{.png,_compare.png,.json}} and up to 2 snapshots"
+    assert first == f"{one}: 16x16 RGB: restore to {out}/one{{.png,_compare.png,.json}} and up to 1 snapshot"
     assert second.startswith(f"{wide}: 16x32 RGB; fit to 8x16 of 16x16: restore to ")
 
 
@@ -175,6 +189,61 @@ def test_dry_run_says_what_is_skipped(capsys, tmp_path, one):
     assert outcome.out[-1] == f"{one}: 16x16 RGB: skip, finished"
     outcome = run(capsys, one, out, "--dry_run", "--skip_existing", "--seed=1")
     assert "was made with seed=0, now 1: restore to" in outcome.out[-1]
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(capsys, tmp_path, one, monkeypatch):
+    usual = Path.iterdir
+
+    def refuse(path):
+        if path.name == "clean":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path)
+
+    (tmp_path / "clean").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    outcome = run(capsys, one, f"--reference={tmp_path / 'clean'}", f"--output_dir={tmp_path / 'out'}")
+    says = f"diip_jax.launch: error: {tmp_path / 'clean'}: Permission denied; check the path and its rights"
+    assert (outcome.code, outcome.err) == (2, [says])
+
+
+def test_settings_of_any_method_are_tried_on_the_prior(capsys, tmp_path, one, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Other(DIIP):
+        pass
+
+    class Odd(Other):
+        def problem(self, prior, image_shape):
+            raise ValueError("the prior is odd")
+
+    monkeypatch.setitem(METHODS, "other", Other)
+    monkeypatch.setitem(METHODS, "odd", Odd)
+    outcome = run(capsys, one, "--method=other", "--stride=300", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 2 and "error: --stride=300: expected a divisor" in outcome.err[0]
+    outcome = run(capsys, one, "--method=odd", f"--output_dir={tmp_path / 'out'}")
+    assert (outcome.code, outcome.err) == (2, ["diip_jax.launch: error: the prior is odd"])
+
+
+def test_without_a_home_nothing_is_kept(capsys, tmp_path, one, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(program_cache.Path, "home", homeless)
+    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", "")
+    before = jax.config.jax_compilation_cache_dir
+    program_cache.keep_compiled_programs()
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_programs_unused_for_longest_are_removed(tmp_path):
+    for age, name in enumerate("abc"):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (1000 - age, 500))
+    program_cache.remove_oldest(tmp_path, 30)
+    assert len(list(tmp_path.iterdir())) == 3
+    program_cache.remove_oldest(tmp_path, 29)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    program_cache.remove_oldest(tmp_path, 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_compiled_programs_are_kept(capsys, tmp_path, one, monkeypatch):
@@ -201,3 +270,4 @@ def test_help_and_module_entry():
     done = subprocess.run([sys.executable, "-m", "diip_jax.launch", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
     assert "--image=PATH" in done.stdout and "Exit code" in done.stdout
+    assert "~/.cache/diip_jax/xla" in done.stdout and "iterate k = 9" in done.stdout

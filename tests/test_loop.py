@@ -1,5 +1,6 @@
 """The loop against a plain Python reading of the method, with a generator whose every value is known."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,8 +111,7 @@ def test_one_by_one_is_the_same_as_vmapped(y):
         for flag in (False, True)
     )
     assert len(set(vmapped.k.tolist())) > 1
-    for a, b in zip(jax.tree.leaves(vmapped), jax.tree.leaves(mapped), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(vmapped, mapped, rtol=1e-5, atol=1e-6)
 
 
 def test_advancing_in_pieces_is_advancing_at_once(y):
@@ -122,8 +122,7 @@ def test_advancing_in_pieces_is_advancing_at_once(y):
     for until in (1, 5, 6, 12):
         state = jax.jit(lambda s, n: loop.advance(problem, y, s, n))(state, jnp.int32(until))
         assert (state.k <= until).all()
-    for a, b in zip(jax.tree.leaves(at_once), jax.tree.leaves(state), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    chex.assert_trees_all_close(at_once, state, rtol=1e-6, atol=1e-7)
 
 
 def test_the_operators_parameters_are_learned_too(y):

@@ -5,7 +5,7 @@ import pytest
 from command_line import picture, pixels, record, run
 from PIL import Image
 
-from diip_jax import metrics
+from diip_jax import metrics, report
 
 
 @pytest.fixture
@@ -51,11 +51,32 @@ def test_samples_give_their_mean_and_spread(capsys, tmp_path, one):
 def test_save_every_keeps_snapshots(capsys, tmp_path, one):
     out = tmp_path / "out"
     assert run(capsys, one, "--save_every=2", f"--output_dir={out}").code == 0
-    assert names(out) == {"one.png", "one.json", "one_k00002.png", "one_k00004.png"}
-    assert (pixels(out / "one_k00004.png") == pixels(out / "one.png")).all()
+    assert names(out) == {"one.png", "one.json", "one_k00002.png"}  # after 4 it has stopped
+    assert record(out / "one.json")["snapshots"] == [
+        {"file": "one_k00002.png", "sample": 0, "iterations": 2, "k": 1},
+    ]
+    run(capsys, one, "--max_iterations=2", f"--output_dir={tmp_path / 'short'}")
+    assert (pixels(out / "one_k00002.png") == pixels(tmp_path / "short" / "one.png")).all()
+    assert "snapshots" not in record(tmp_path / "short" / "one.json")
     assert (pixels(out / "one_k00002.png") != pixels(out / "one.png")).any()
     run(capsys, one, "--save_every=3", "--samples=2", f"--output_dir={tmp_path / 'two'}")
     assert {"one_sample0_k00003.png", "one_sample1_k00003.png"} <= names(tmp_path / "two")
+    assert [shot["sample"] for shot in record(tmp_path / "two" / "one.json")["snapshots"]] == [0, 1]
+
+
+def test_no_snapshot_after_the_stop(capsys, tmp_path):
+    paths = [picture(tmp_path / "in" / f"{name}.png", n) for n, name in enumerate("ab")]
+    # Both stop after 2 of 4 iterations.
+    run(
+        capsys,
+        *paths,
+        "--stopping=loss_slope",
+        "--eps=10",
+        "--save_every=1",
+        "--batch_size=2",
+        f"--output_dir={tmp_path}",
+    )
+    assert {path.name for path in tmp_path.glob("*_k*")} == {"a_k00001.png", "b_k00001.png"}
 
 
 def test_compare_draws_a_picture(capsys, tmp_path, one):
@@ -76,6 +97,21 @@ def test_reference_measures(capsys, tmp_path):
         assert f"{name} PSNR {told['metrics'][f'psnr_{name}']:.2f} dB, SSIM " in outcome.out[0]
     assert told["traces"]["psnr"][-1] == pytest.approx(told["metrics"]["psnr_output"], abs=1e-3)
     assert told["reference"]["file"] == "a.jpg"
+
+
+def test_psnr_over_the_margin_is_called_so(capsys, tmp_path, monkeypatch):
+    drawn = []
+    usual = report.comparison
+    monkeypatch.setattr(
+        report, "comparison", lambda columns, traces, **rest: drawn.append([*traces]) or usual(columns, traces, **rest)
+    )
+    wide, clean = (picture(tmp_path / name / "wide.png", seed, (16, 32)) for seed, name in enumerate(("in", "clean")))
+    for policy in ("fit", "crop"):
+        out = tmp_path / policy
+        run(capsys, wide, f"--reference={clean}", f"--resize={policy}", "--compare", f"--output_dir={out}")
+    fit, crop = ([*record(tmp_path / policy / "wide.json")["traces"]] for policy in ("fit", "crop"))
+    assert fit == ["loss", "laplacian_variance", "psnr_with_margin"] and crop == ["loss", "laplacian_variance", "psnr"]
+    assert [titles[-1] for titles in drawn] == ["PSNR with margin (dB)", "psnr"]
 
 
 def test_reference_of_another_aspect(capsys, tmp_path, one):
@@ -107,8 +143,8 @@ def test_resize(capsys, tmp_path):
 
 def test_alpha_is_carried_through(capsys, tmp_path):
     glass = picture(tmp_path / "in" / "glass.png", mode="RGBA")
-    run(capsys, glass, "--samples=2", "--save_every=4", f"--output_dir={tmp_path / 'out'}")
-    for name in ("glass.png", "glass_sample1.png", "glass_sample1_k00004.png"):
+    run(capsys, glass, "--samples=2", "--save_every=2", f"--output_dir={tmp_path / 'out'}")
+    for name in ("glass.png", "glass_sample1.png", "glass_sample1_k00002.png"):
         written = Image.open(tmp_path / "out" / name)
         assert written.mode == "RGBA"
         assert (np.asarray(written)[..., 3] == np.asarray(Image.open(glass))[..., 3]).all()

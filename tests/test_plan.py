@@ -86,6 +86,22 @@ def test_references_of_namesakes(plan, tmp_path):
     assert [job.reference for job in plan(*paths, reference=tmp_path / "clean")[0]] == own
 
 
+def test_a_reference_that_cannot_be_looked_up_costs_its_own_image(plan, tmp_path, monkeypatch):
+    paths = [picture(tmp_path / "in" / folder / "x.png") for folder in "ab"]
+    for folder in "ab":
+        picture(tmp_path / "clean" / folder / "x.png")
+    usual = type(tmp_path).iterdir
+
+    def refuse(path):
+        if path.name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path)
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", refuse)
+    [job], [error] = plan(*paths, reference=tmp_path / "clean")
+    assert job.path == paths[1] and str(error).startswith(f"{paths[0]}: ") and "Permission denied" in str(error)
+
+
 CHANGES = {
     "--seed=5": "made with seed=0, now 5",
     "--blend=0.5": "made with blend=1.0, now 0.5",
@@ -107,6 +123,16 @@ def test_skip_existing_restores_what_differs(capsys, tmp_path):
     outcome = run(capsys, *usual, "--seed=5")
     assert outcome.out[0] == f"{one}: restored again, {out / 'one.png'} was made with seed=0, now 5"
     assert record(out / "one.json")["seed"] == 5
+
+
+def test_skip_existing_misses_a_snapshot(capsys, tmp_path):
+    one, out = picture(tmp_path / "in" / "one.png"), tmp_path / "out"
+    usual = [one, f"--output_dir={out}", "--skip_existing", "--save_every=1"]
+    run(capsys, *usual)
+    assert run(capsys, *usual, "--dry_run").out[-1].endswith("skip, finished")
+    (out / "one_k00002.png").unlink()
+    assert "was incomplete" in run(capsys, *usual, "--dry_run").out[-1]
+    assert run(capsys, *usual[:-1], "--dry_run").out[-1].endswith("skip, finished")  # none is asked for
 
 
 def test_skip_existing_looks_at_files(capsys, tmp_path):

@@ -51,7 +51,18 @@ def test_batches_have_the_size_asked_for(capsys, tmp_path, three, monkeypatch):
     assert seen == [(2, 2, 1), (1, 2, 1)]
     seen.clear()
     run(capsys, *three, f"--output_dir={tmp_path / 'out'}", "--batch_size=5", "--samples=2")
-    assert seen == [(2, 5, 2), (1, 5, 2)]
+    assert seen == [(2, 4, 2), (1, 4, 2)]
+    seen.clear()
+    run(capsys, *three, f"--output_dir={tmp_path / 'out'}", "--batch_size=8")
+    assert seen == [(3, 3, 1)]  # no more than there are
+    seen.clear()
+    run(capsys, three[0], f"--output_dir={tmp_path / 'out'}", "--batch_size=2", "--samples=3")
+    assert seen == [(1, 2, 3)]
+
+
+def test_a_smaller_last_batch_compiles_nothing(capsys, tmp_path, three):
+    run(capsys, *three, f"--output_dir={tmp_path}", "--batch_size=2")
+    assert record(tmp_path / "c.json")["compile_seconds"] < 0.2
 
 
 def test_dtype(capsys, tmp_path, three):
@@ -139,6 +150,20 @@ def test_no_record_stands_beside_files_that_are_not_its_own(capsys, tmp_path, th
         assert run(capsys, three[0], f"--output_dir={out}", "--seed=1").code == 1
     assert names(out) == {"a.png"}
     assert run(capsys, three[0], f"--output_dir={out}", "--skip_existing").out[0].startswith(f"{three[0]} -> ")
+
+
+def test_no_record_stands_beside_snapshots_that_are_not_its_own(capsys, tmp_path, three, monkeypatch):
+    out = tmp_path / "out"
+    run(capsys, three[0], f"--output_dir={out}", "--save_every=2")
+    usual = module.write_pixels
+
+    def interrupted(*arguments):
+        usual(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_pixels", interrupted)
+    assert run(capsys, three[0], f"--output_dir={out}", "--save_every=2", "--seed=1").code == 130
+    assert names(out) == {"a.png", "a_k00002.png"}
 
 
 def test_without_a_terminal_stderr_stays_empty(capsys, tmp_path, three):

@@ -40,7 +40,12 @@ def test_what_is_there_is_not_computed_again_and_settings_do_not_mix(prior, clea
     np.testing.assert_array_equal(first.iterates, again.iterates)
     # The stopping rule plays no part in a trajectory: the same files serve.
     trajectory(
-        tmp_path, prior, "noise", clean, DIIP(stride=500, max_iterations=5, stopping="paper", k_min=1), batch_size=2
+        tmp_path,
+        prior,
+        "noise",
+        clean,
+        DIIP(stride=500, max_iterations=5, stopping="paper", eps=0.1, patience=3),
+        batch_size=2,
     )
     assert not computed
     for changed in (

@@ -153,6 +153,8 @@ def _from_json(path: Path, parse: Any) -> Any:
         return parse(content)
     except (ConfigError, OSError, ValueError) as error:
         raise ConversionError(f"{path}: {first_line(error)}") from error
+    except (TypeError, OverflowError) as error:
+        raise ConversionError(f"{path}: a value is not of the type that its key needs ({first_line(error)})") from error
 
 
 def _folder_schedule(folder: Path) -> Schedule:
@@ -170,7 +172,7 @@ def _folder_schedule(folder: Path) -> Schedule:
     return schedule
 
 
-def _report_parity(source: str, prior: Prior, stored_dtype: str) -> bool:
+def _report_parity(source: Path, prior: Prior, stored_dtype: str) -> bool:
     """Prints the relative errors; True if the conversion holds."""
     exact = verify(source, prior)
     columns = {"converted": exact}
@@ -227,19 +229,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
+def _expanded(flag: str, path: str) -> Path:
+    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConversionError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
+
+
 def _run(values: Any) -> int:
     if values.inspect is not None:
         if values.source or values.output:
             raise ConversionError("--inspect goes without --source and --output")
-        print(describe(values.inspect))
+        print(describe(_expanded("inspect", values.inspect)))
         return 0
     if not values.source or not values.output:
         raise ConversionError("--source and --output are needed, or --inspect; see --help")
-    _refuse_existing(Path(values.output))
-    prior = read_torch_prior(values.source, values.preset)
-    if values.verify and not _report_parity(values.source, prior, values.stored_dtype):
+    source, output = _expanded("source", values.source), _expanded("output", values.output)
+    _refuse_existing(output)
+    prior = read_torch_prior(source, values.preset)
+    if values.verify and not _report_parity(source, prior, values.stored_dtype):
         print(f"diip_jax.convert: error: relative error above {TOLERANCE:g}: nothing was written", file=sys.stderr)
         return 1
-    write(prior, values.output, values.stored_dtype)
-    print(f"{values.output}: {sum(leaf.size for leaf in jax.tree.leaves(prior.params)):,} parameters")
+    write(prior, output, values.stored_dtype)
+    print(f"{output}: {sum(leaf.size for leaf in jax.tree.leaves(prior.params)):,} parameters")
     return 0

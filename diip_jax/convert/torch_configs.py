@@ -165,14 +165,21 @@ def schedule_from_diffusers(config: Mapping[str, Any]) -> Schedule:
     for key in ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps"):
         if key not in config:
             raise ConfigError(f"{key} is missing: cannot tell the noise schedule")
-    if config["beta_schedule"] not in names:
+    if not isinstance(config["beta_schedule"], str) or config["beta_schedule"] not in names:
         raise ConfigError(f"beta_schedule={config['beta_schedule']!r}: supported is {' or '.join(map(repr, names))}")
+    total = config["num_train_timesteps"]
+    if isinstance(total, bool) or not isinstance(total, int) or total < 1:
+        raise ConfigError(f"num_train_timesteps={total!r}: supported is a whole number from 1")
+    for key in ("beta_start", "beta_end"):
+        beta = config[key]
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
+            raise ConfigError(f"{key}={beta!r}: supported is a number from 0 to below 1")
     # Later keys; before them every model predicted the noise and no schedule was rescaled.
     for key, only in (("prediction_type", "epsilon"), ("trained_betas", None), ("rescale_betas_zero_snr", False)):
         if config.get(key, only) != only:
             raise ConfigError(f"{key}={config[key]!r}: supported is {only!r}")
     return Schedule(
-        num_timesteps=config["num_train_timesteps"],
+        num_timesteps=total,
         beta_start=config["beta_start"],
         beta_end=config["beta_end"],
         beta_schedule=names[config["beta_schedule"]],

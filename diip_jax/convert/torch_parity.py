@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from diip_jax.convert.torch_configs import to_diffusers
-from diip_jax.convert.torch_files import ConversionError, find_source, read_weights
+from diip_jax.convert.torch_files import ConversionError, find_source, first_line, read_weights
 from diip_jax.prior import Prior, Provenance
 
 # The largest relative error between two float32 programs of one network; rounding alone gives about 1e-6.
@@ -35,30 +35,13 @@ def verify(source: str | os.PathLike[str], prior: Prior) -> list[Parity]:
     error there shows.
 
     Raises:
-        ConversionError: torch or diffusers is missing.
+        ConversionError: torch or diffusers is missing, or diffusers does not take the weights.
     """
     try:
         import torch
-        from diffusers import UNet2DModel
     except ImportError as error:
-        raise ConversionError('--verify needs torch and diffusers: pip install "diip_jax[convert]"') from error
-    found = find_source(source)
-    if found.folder is not None:
-        network: Any = UNet2DModel.from_pretrained(
-            found.folder,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            torch_dtype=torch.float32,
-            use_safetensors=found.weights.suffix == ".safetensors",
-        )
-    else:
-        network = UNet2DModel(**to_diffusers(prior.model))
-        shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-        renamed = {
-            _diffusers_name(name, len(prior.model.block_channels)): torch.from_numpy(weight)
-            for name, weight in read_weights(found.weights).items()
-        }
-        network.load_state_dict({name: weight.reshape(shapes[name]) for name, weight in renamed.items()})
+        raise _missing() from error
+    network = _torch_network(source, prior)
     network.eval()
     x = np.random.default_rng(0).standard_normal((1, *prior.image_shape), dtype=np.float32)
     total = prior.schedule.num_timesteps
@@ -72,6 +55,41 @@ def verify(source: str | os.PathLike[str], prior: Prior) -> list[Parity]:
             maximum, norm = np.abs(a - b).max() / np.abs(b).max(), np.linalg.norm(a - b) / np.linalg.norm(b)
             parities.append(Parity(t, float(maximum), float(norm)))
     return parities
+
+
+def _missing() -> ConversionError:
+    return ConversionError('--verify needs torch and diffusers: pip install "diip_jax[convert]"')
+
+
+def _torch_network(source: str | os.PathLike[str], prior: Prior) -> Any:
+    """diffusers' network with the weights of `source`. Raises ConversionError."""
+    try:
+        import torch
+        from diffusers import UNet2DModel
+    except ImportError as error:
+        raise _missing() from error
+    found = find_source(source)
+    try:
+        if found.folder is not None:
+            return UNet2DModel.from_pretrained(
+                found.folder,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                torch_dtype=torch.float32,
+                use_safetensors=found.weights.suffix == ".safetensors",
+            )
+        network: Any = UNet2DModel(**to_diffusers(prior.model))
+        shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        renamed = {
+            _diffusers_name(name, len(prior.model.block_channels)): torch.from_numpy(weight)
+            for name, weight in read_weights(found.weights).items()
+        }
+        network.load_state_dict({name: weight.reshape(shapes[name]) for name, weight in renamed.items()})
+        return network
+    except ConversionError:
+        raise
+    except Exception as error:  # diffusers and torch raise many types for what they do not take
+        raise ConversionError(f"{source}: diffusers does not take it for --verify ({first_line(error)})") from error
 
 
 # In this order; written from diffusers' module tree, not from diip_jax.convert.torch_names.

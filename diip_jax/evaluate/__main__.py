@@ -5,8 +5,8 @@ stopped. The corruptions, settings, rules and numbers of images are those of `di
 """
 
 import dataclasses
-import json
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.protocol import QUALITY, table
 from diip_jax.evaluate.tables import markdown
 from diip_jax.image_reading import ImageError, find_images, read_image, to_uint8
-from diip_jax.images import check_writable, fit_to_size, write_text
+from diip_jax.images import check_writable, fit_to_size, write_json, write_text
 from diip_jax.prior import CheckpointError, Prior, load_prior
 
 PROGRAM = "diip_jax.evaluate"
@@ -48,9 +48,9 @@ def read_clean(pattern: str, prior: Prior) -> np.ndarray:
     height, width, _ = prior.image_shape
     if pattern.endswith(".npz"):
         try:
-            with np.load(pattern) as archive:
+            with open(pattern, "rb") as file, np.load(file) as archive:
                 images = archive["images"]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ImageError(pattern, f"holds no array `images` that can be read ({error})") from error
         if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
             expected = f"[N, {height}, {width}, 3] uint8"
@@ -77,6 +77,9 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError(f"--entry={','.join(values.entry)}: expected of {'; '.join(e.name for e in QUALITY)}")
         folder = Path(values.output_dir)
         check_writable(folder)
+        unknown = [task for task in values.tasks if task not in CORRUPTIONS]
+        if unknown or not values.tasks:
+            raise ValueError(f"--tasks={','.join(values.tasks)}: expected of {', '.join(CORRUPTIONS)}")
         prior = load_prior(values.checkpoint)
         clean = read_clean(values.images, prior)[values.first :]
         if not len(clean):
@@ -86,8 +89,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{PROGRAM}: error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     text = markdown(rows)
-    write_text(folder / "quality.md", text)
-    write_text(folder / "quality.json", json.dumps([dataclasses.asdict(r) for r in rows], indent=1))
+    # A part of the protocol does not overwrite the whole.
+    name = "quality" + "".join(
+        f"-{entry.name.replace(', ', '-').replace(' ', '')}" for entry in entries if values.entry
+    )
+    write_text(folder / f"{name}.md", text)
+    write_json(folder / f"{name}.json", [dataclasses.asdict(r) for r in rows])
     print(text, end="")
     return 0
 

@@ -2,9 +2,8 @@
 
 import dataclasses
 import hashlib
+import io
 import json
-import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from diip_jax.api import restore
 from diip_jax.evaluate.corruptions import corrupt
+from diip_jax.images import write_bytes
 from diip_jax.methods import DIIP
 from diip_jax.prior import Prior
 
@@ -35,14 +35,20 @@ class Trajectory:
     clean: np.ndarray
     seconds: float
 
+    def head(self, n: int) -> "Trajectory":
+        """The first n images."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Trajectory(**{name: value if name == "seconds" else value[:n] for name, value in values.items()})
+
 
 def trajectory(
     folder: Path, prior: Prior, task: str, clean: np.ndarray, method: DIIP, *, seed: int = 0, batch_size: int = 8
 ) -> Trajectory:
     """The trajectory of a method on corrupted images, from its file if it was computed before.
 
-    A file holds one batch. Its name is a digest of everything that decides its content (task, pixels, settings without
-    the stopping rule, prior, seed): an interrupted run goes on where it stopped, and other settings never mix in.
+    A file holds one batch. Its name is a digest of everything that decides its content (the degraded pixels, the
+    settings without those of stopping rules, prior, seed): an interrupted run goes on where it stopped, and other
+    settings never mix in.
 
     Args:
         folder: where the files are.
@@ -62,10 +68,12 @@ def trajectory(
 
 
 def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: DIIP, seed: int) -> Trajectory:
+    y = np.stack([corrupt(task, image, seed) for image in clean])
+    rules = ("stopping", "k_min", "eps", "smoothing", "patience")
     decides = {
         "task": task,
-        "clean": hashlib.sha256(np.ascontiguousarray(clean).tobytes()).hexdigest(),
-        "method": [type(method).__name__, dataclasses.asdict(method)],
+        "y": hashlib.sha256(y.tobytes()).hexdigest(),
+        "method": {name: value for name, value in dataclasses.asdict(method).items() if name not in rules},
         "prior": prior.provenance.params_sha256,
         "dtype": prior.dtype,
         "seed": seed,
@@ -73,14 +81,14 @@ def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: DII
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{task}-{digest}.npz"
     if not path.exists():
-        _write(path, _run(prior, task, clean, method, seed), decides)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(path, _run(prior, y, clean, method, seed), decides)
     with np.load(path) as stored:
         values = {field.name: stored[field.name] for field in dataclasses.fields(Trajectory)}
     return Trajectory(**(values | {"seconds": float(values["seconds"])}))
 
 
-def _run(prior: Prior, task: str, clean: np.ndarray, method: DIIP, seed: int) -> Trajectory:
-    y = np.stack([corrupt(task, image, seed) for image in clean])
+def _run(prior: Prior, y: np.ndarray, clean: np.ndarray, method: DIIP, seed: int) -> Trajectory:
     iterates: list[np.ndarray] = []
 
     def keep(progress) -> None:
@@ -99,8 +107,6 @@ def _run(prior: Prior, task: str, clean: np.ndarray, method: DIIP, seed: int) ->
 
 
 def _write(path: Path, run: Trajectory, decides: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-    os.close(handle)
-    np.savez(temporary, settings=json.dumps(decides), **dataclasses.asdict(run))
-    os.replace(temporary, path)
+    buffer = io.BytesIO()
+    np.savez(buffer, settings=json.dumps(decides), **dataclasses.asdict(run))
+    write_bytes(path, buffer.getvalue())

@@ -21,7 +21,8 @@ _HELP: dict[str, dict[str, str]] = {
         "blend": "weight of the restored image in the output, between 0 and 1; the rest is the input",
         "samples": "restorations of each image from other noise; STEM.png is their mean, STEM_sample{i}.png each one, "
         "STEM_spread.png their standard deviation",
-        "save_every": "also STEM_k{iterations}.png after every so many iterations; 0 for never",
+        "save_every": "also STEM_k{iterations}.png after every so many iterations until it stops: STEM_k00010.png "
+        "after 10, which is iterate k = 9; 0 for never",
         "skip_existing": "leave out images that are already restored with these settings",
         "dry_run": "check everything and say what would be done; write nothing",
     },
@@ -47,6 +48,14 @@ METHOD_HELP = {
     "eps": "the loss rule fires below this relative change of the loss in an iteration",
     "smoothing": "robust rules: weight of the past in the moving average",
     "patience": "robust rules: iterations in a row that must agree",
+}
+
+# A setting on the left does something only where `stopping` is one of the rules on the right.
+_ONLY_WITH = {
+    "k_min": ("paper", "robust", "laplacian_variance"),
+    "eps": ("paper", "robust", "loss_slope"),
+    "smoothing": ("robust",),
+    "patience": ("robust",),
 }
 
 _PATHS = ("image", "reference", "output_dir", "checkpoint")
@@ -110,9 +119,16 @@ def method_from(values: flags.FlagValues) -> Method:
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: --method={values.method} has no such setting")
     try:
-        return kind(**given)
+        method = kind(**given)
     except ValueError as error:
         raise ValueError(f"--{error}") from error
+    stopping = getattr(method, "stopping", None)
+    for name in given:
+        rules = _ONLY_WITH.get(name)
+        if stopping is not None and rules and stopping not in rules:
+            others = " or ".join(f"--stopping={rule}" for rule in rules)
+            raise ValueError(f"--{name} has no effect with --stopping={stopping}; leave it out, or use {others}")
+    return method
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -128,6 +144,11 @@ def help_text(values: flags.FlagValues) -> str:
         lines += ["", f"{title}:"]
         for name, line in (group | METHOD_HELP if title == "Method" else group).items():
             lines += _help_lines(values[name], name, line)
+    lines += [
+        "",
+        "Compiled programs are kept for later runs, up to 1 GB, in ~/.cache/diip_jax/xla, or in",
+        "$XDG_CACHE_HOME/diip_jax/xla where that is set. JAX_COMPILATION_CACHE_DIR names a folder without a limit.",
+    ]
     lines += ["", "Exit code: 0 all well, 1 some image failed, 2 wrong usage, 130 interrupted."]
     return "\n".join(lines)
 

@@ -13,12 +13,12 @@ from absl import flags
 
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
-from diip_jax.launch.flag_table import define_flags, help_text, method_from
+from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.launch.plan import Job, Run, finished, plan_jobs
+from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
-from diip_jax.methods import DIIP, Method
+from diip_jax.methods import Method
 from diip_jax.prior import CheckpointError, Prior, load_prior
-from diip_jax.schedule import steps
 
 
 class UsageError(Exception):
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         images = len(paths) + len(errors)
         reference = _reference_path(values.reference, len(paths))
         if not values.dry_run:
-            _keep_compiled_programs()
+            keep_compiled_programs()
         prior = _prior(values.checkpoint, values.dtype, method)
         run = _run(values, method, prior)
         jobs, name_errors = plan_jobs(paths, run, reference)
@@ -63,6 +63,18 @@ def main(arguments: Sequence[str]) -> int:
     except (flags.Error, UsageError, CheckpointError, ImageError) as error:
         console.error(str(error))
         return 2
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        what = error.strerror or str(error)
+        console.error(f"{error.filename}: {what}; check the path and its rights" if error.filename else what)
+        return 2
+
+
+def _expanded(flag: str, path: str) -> Path:
+    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
 
 
 def _method(values: flags.FlagValues) -> Method:
@@ -82,7 +94,7 @@ def _run(values: flags.FlagValues, method: Method, prior: Prior) -> Run:
         method_name=values.method,
         method=method,
         max_iterations=method.problem(prior, prior.image_shape).max_iterations,
-        output_dir=Path(values.output_dir).expanduser(),
+        output_dir=_expanded("output_dir", values.output_dir),
         seed=values.seed,
         samples=values.samples,
         batch_size=values.batch_size or usual_batch,
@@ -105,23 +117,28 @@ def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:
 def _reference_path(reference: str | None, images: int) -> Path | None:
     if reference is None:
         return None
-    path = Path(reference).expanduser()
+    path = _expanded("reference", reference)
     if not reference or not path.exists():
         raise UsageError(f"--reference={reference}: no such file or folder; check the path")
-    if not path.is_dir() and images > 1:
+    if path.is_dir():
+        next(path.iterdir(), None)  # one that may not be read is said once here, not for every image
+    elif images > 1:
         raise UsageError(f"--reference={reference} is one file for {images} images; give a folder with one for each")
     return path
 
 
 def _prior(checkpoint: str | None, dtype: str, method: Method) -> Prior:
-    prior = load_prior(None if checkpoint is None else Path(checkpoint).expanduser(), dtype=dtype)
+    prior = load_prior(None if checkpoint is None else _expanded("checkpoint", checkpoint), dtype=dtype)
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
     try:
-        if isinstance(method, DIIP):
-            steps(prior.schedule, method.stride, method.variant)
+        # Settings that do not go with this prior, such as a stride that its schedule does not have, show in any method
+        # where its generator is traced, which computes nothing.
+        generator = method.problem(prior, prior.image_shape).generator
+        jax.eval_shape(lambda: generator.apply(generator.init(jax.random.key(0))))
     except ValueError as error:
-        raise UsageError(f"--{error}") from error
+        flag = "--" if str(error).partition("=")[0] in METHOD_HELP else ""
+        raise UsageError(f"{flag}{error}") from error
     return prior
 
 
@@ -153,7 +170,8 @@ def _describe(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tal
         endings = ",".join(output.name.removeprefix(job.stem) for output in job.outputs(run))
         todo = "skip, finished" if skip else f"restore to {job.output(f'{{{endings}}}')}"
         if run.save_every and not skip:
-            todo += f" and up to {len(job.snapshots(run))} snapshots"
+            most = len(job.snapshots(run))
+            todo += f" and up to {most} snapshot{'' if most == 1 else 's'}"
         console.line(f"{job.path}: {'; '.join(facts)}: {todo}")
 
 
@@ -162,16 +180,3 @@ def _check_folder(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ImageError(folder, "outputs cannot be written here; choose another --output_dir")
-
-
-def _keep_compiled_programs() -> None:
-    """Lets a later run of the same shapes and settings fetch its programs instead of compiling them."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diip_jax" / "xla"
-    try:
-        check_writable(folder)
-    except (ImageError, RuntimeError):
-        return  # a read-only home: it only costs the compilation
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

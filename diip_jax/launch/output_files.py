@@ -7,11 +7,15 @@ In the output folder, for an image `STEM`:
   `reference` (file, sha256) and, with several samples, `spread`. `iterations`, `stop_reason`, `selected_k` and the
   traces are then lists with one entry per sample. `seconds` is the time that the image's batch took, divided by the
   number of its images; tracing and compilation, as JAX reports them, are taken off and stand under `compile_seconds`.
+  With `--save_every`, `snapshots` lists the snapshots: file, sample, iterations done, and k = iterations - 1, the index
+  of the iterate that it shows (iterates count from 0, as in `selected_k`). The trace `psnr` is called
+  `psnr_with_margin` where the picture was padded to the prior's size: it covers the margin, which `metrics` leaves out.
 - `STEM_compare.png`, `STEM_sample{i}.png`, `STEM_spread.png`, `STEM_k{iterations}.png`: where asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +42,23 @@ class Loaded:
     reference_sha256: str | None
 
 
-def write_outputs(item: Loaded, n: int, result: Restored, run: Run, prior: Prior, seconds: dict[str, float]) -> str:
+class Snapshot(NamedTuple):
+    """The written picture of a sample after so many iterations."""
+
+    file: str
+    sample: int
+    iterations: int
+
+
+def write_outputs(
+    item: Loaded,
+    n: int,
+    result: Restored,
+    run: Run,
+    prior: Prior,
+    seconds: dict[str, float],
+    snapshots: Sequence[Snapshot] = (),
+) -> str:
     """Writes the files of image n of a result, the record last; returns the line that says so.
 
     Raises ImageError if the restoration diverged (nothing is written then) or a file cannot be written.
@@ -59,6 +79,8 @@ def write_outputs(item: Loaded, n: int, result: Restored, run: Run, prior: Prior
         for i, sample in enumerate(samples):
             write_pixels(item, f"_sample{i}.png", sample)
         extra["spread"] = _write_spread(item, np.stack(samples))
+    if run.save_every:
+        extra["snapshots"] = [{**shot._asdict(), "k": shot.iterations - 1} for shot in snapshots]
     write_pixels(item, ".png", output)
     if run.compare:
         write_image(job.output("_compare.png"), _comparison(item, n, result, run, output, quality))
@@ -119,7 +141,7 @@ def _quality(item: Loaded, output: Pixels) -> dict[str, float] | None:
 def _record(
     item: Loaded, n: int, result: Restored, run: Run, prior: Prior, quality: dict[str, float] | None
 ) -> dict[str, Any]:
-    traces = _ordered(result.traces)
+    traces = _named(item, result.traces)
     per_sample = [
         report.image_record(
             image=item.image,
@@ -146,9 +168,12 @@ def _record(
     return record
 
 
-def _ordered(traces: dict[str, Any]) -> dict[str, Any]:
-    """What is minimised first."""
-    return dict(sorted(traces.items(), key=lambda named: named[0] != "loss"))
+def _named(item: Loaded, traces: dict[str, Any], with_margin: str = "psnr_with_margin") -> dict[str, Any]:
+    """What is minimised first; the PSNR under another name where it covers a margin that the outputs do not have."""
+    padded = item.fitted.content[2:] != item.fitted.rgb.shape[:2]
+    names = {"psnr": with_margin} if padded else {}
+    ordered = sorted(traces.items(), key=lambda named: named[0] != "loss")
+    return {names.get(name, name): trace for name, trace in ordered}
 
 
 def _comparison(
@@ -163,9 +188,10 @@ def _comparison(
         columns.append(("reference", unfit(item.clean, item.fitted)))
     several = f" (mean of {run.samples} samples, curves of sample 0)" if run.samples > 1 else ""
     iterations = int(result.iterations[n, 0])
+    traces = _named(item, result.traces, "PSNR with margin (dB)")  # titles of panels
     return report.comparison(
         [(name, _shown(pixels)) for name, pixels in columns],
-        {name: trace[n, 0, :iterations] for name, trace in _ordered(result.traces).items()},
+        {name: trace[n, 0, :iterations] for name, trace in traces.items()},
         stop_k=iterations - 1,
         selected_k=int(result.selected[n, 0]),
         title=f"{item.job.path.name}{several}",

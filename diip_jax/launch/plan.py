@@ -82,10 +82,10 @@ class Job:
         return [self.output(ending) for ending in [*endings, ".json"]]
 
     def snapshots(self, run: Run) -> list[Path]:
-        """Every snapshot that may be written; an image that stops early leaves fewer."""
+        """Every snapshot that may be written; an image that has stopped leaves none, so the last iteration none."""
         if not run.save_every:
             return []
-        counts = range(run.save_every, run.max_iterations + 1, run.save_every)
+        counts = range(run.save_every, run.max_iterations, run.save_every)
         return [self.output(snapshot_ending(run, i, count)) for count in counts for i in range(run.samples)]
 
 
@@ -124,6 +124,8 @@ def plan_jobs(paths: Sequence[Path], run: Run, reference: Path | None) -> tuple[
                     raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
         except ImageError as error:
             errors.append(error)
+        except OSError as error:
+            errors.append(ImageError(path, f"cannot be given names or a reference ({error}); check paths and rights"))
         else:
             claimed.update(dict.fromkeys(outputs, path))
             jobs.append(job)
@@ -199,15 +201,17 @@ def prior_facts(prior: Prior) -> dict[str, Any]:
 def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
     """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
 
-    The record is removed before the first output is written and comes back last, so its presence means that the outputs
-    are whole and belong to it.
+    The record is removed before the first output or snapshot is written and comes back last, so its presence means that
+    the outputs are whole and belong to it.
     """
     try:
         record = json.loads(job.output(".json").read_text(encoding="utf-8"))
         was = _identifying(record)
+        listed = record["snapshots"] if run.save_every and was["save_every"] else []
+        snapshots = [job.folder / snapshot["file"] for snapshot in listed]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False, None  # no record, or something else of that name
-    if any(not output.is_file() for output in job.outputs(run)):
+    if any(not output.is_file() for output in (*job.outputs(run), *snapshots)):
         return False, "incomplete"
     wanted = {
         **run.settings(prior),

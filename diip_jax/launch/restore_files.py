@@ -12,7 +12,7 @@ import numpy as np
 from diip_jax.api import Progress, restore
 from diip_jax.images import ImageError, fit_to_size, read_image
 from diip_jax.launch.console import Console
-from diip_jax.launch.output_files import Loaded, Pixels, blended, write_outputs, write_pixels
+from diip_jax.launch.output_files import Loaded, Pixels, Snapshot, blended, write_outputs, write_pixels
 from diip_jax.launch.plan import Job, Run, file_sha256, finished, snapshot_ending
 from diip_jax.prior import Prior
 
@@ -60,11 +60,13 @@ def _channels(rgb: Pixels, prior: Prior) -> Pixels:
 
 def restore_files(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
     """Restores every job and writes its files as soon as its batch ends; counts in `tally`, also when interrupted."""
-    at_once = max(1, run.batch_size // run.samples)
+    at_once = max(1, min(run.batch_size // run.samples, len(jobs)))
+    # The same for every batch, also for a smaller last one, which is padded: another size is another program.
+    run = dataclasses.replace(run, batch_size=min(run.batch_size, at_once * run.samples))
     console.start(len(jobs), run.max_iterations, run.batch_size / run.samples)
     try:
         batch: list[Loaded] = []
-        # A batch is filled up past images that are skipped or cannot be read: one of another size compiles anew.
+        # A batch is filled up past images that are skipped or cannot be read: padding is lost time on an accelerator.
         for item in _to_restore(jobs, run, prior, console, tally):
             batch.append(item)
             if len(batch) == at_once:
@@ -117,6 +119,7 @@ def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console
     references = None if batch[0].clean is None else np.stack([item.clean for item in batch if item.clean is not None])
     compiling = _compile_intervals()
     compiling.clear()
+    saved: dict[tuple[int, int], Snapshot] = {}
     console.batch_started()
     began = time.monotonic()
     try:
@@ -128,7 +131,7 @@ def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console
             samples=run.samples,
             batch_size=run.batch_size,
             references=references,
-            progress=functools.partial(_look, batch, run, console, set()),
+            progress=functools.partial(_look, batch, run, console, saved),
             report_every=_report_every(run.save_every),
         )
     except Exception as error:  # out of memory, a full disk under the snapshots, a fault: the other batches go on
@@ -142,7 +145,8 @@ def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console
     }
     for n, item in enumerate(batch):
         try:
-            console.line(write_outputs(item, n, result, run, prior, seconds))
+            snapshots = [shot for (pair, _), shot in sorted(saved.items()) if pair // run.samples == n]
+            console.line(write_outputs(item, n, result, run, prior, seconds, snapshots))
         except Exception as error:
             _fail(item.job, error, run, console, tally)
         else:
@@ -160,20 +164,25 @@ def _report_every(save_every: int) -> int:
     return max(n for n in range(1, usual + 1) if save_every % n == 0)
 
 
-def _look(batch: list[Loaded], run: Run, console: Console, saved: set[tuple[int, int]], seen: Progress) -> None:
+def _look(
+    batch: list[Loaded], run: Run, console: Console, saved: dict[tuple[int, int], Snapshot], seen: Progress
+) -> None:
     """What happens at every look at a running batch: the bar moves, due snapshots are written."""
     if run.save_every:
+        # What an image that has stopped would show is the iterate that its rule chose, not its last one.
         due = {
             (pair, int(k)): n
-            for n, (pair, k) in enumerate(zip(seen.running, seen.iterations, strict=True))
-            if k % run.save_every == 0
+            for n, (pair, k, stopped) in enumerate(zip(seen.running, seen.iterations, seen.stopped, strict=True))
+            if k % run.save_every == 0 and not stopped
         }
-        images = seen.current() if due.keys() - saved else np.empty(0)
-        for pair, k in due.keys() - saved:  # an image that has stopped stays at its k
-            item = batch[pair // run.samples]
-            image = blended(images[due[pair, k]], item, run)
-            write_pixels(item, snapshot_ending(run, pair % run.samples, k), image)
-        saved |= due.keys()
+        images = seen.current() if due.keys() - saved.keys() else np.empty(0)
+        for pair, k in sorted(due.keys() - saved.keys()):
+            item, sample = batch[pair // run.samples], pair % run.samples
+            # It would speak of snapshots that are no longer its own.
+            item.job.output(".json").unlink(missing_ok=True)
+            ending = snapshot_ending(run, sample, k)
+            write_pixels(item, ending, blended(images[due[pair, k]], item, run))
+            saved[pair, k] = Snapshot(item.job.output(ending).name, sample, k)
     before, after = seen.running.start / run.samples, seen.running.stop / run.samples
     console.batch_at(int(seen.iterations.max()), before, after, bool(seen.stopped.all()))
 

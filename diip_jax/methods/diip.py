@@ -30,6 +30,7 @@ class DIIP:
         max_iterations: the iteration budget (the paper's study runs to 1500).
         stopping: "paper" is the first of the two printed rules to fire; "robust" the first of their smoothed, patient
             variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "budget" none.
+            Where the budget ends the run, the last iterate is returned.
         k_min, eps: of the printed rules (paper: 100 and 0.001).
         smoothing, patience: of the robust rules.
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).

@@ -10,10 +10,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array, Float, Num
+from diip_jax.array_types import Any, Array, Float, Num
 
 FLOAT32 = jnp.dtype("float32")
 _NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def _precision(dtype: jnp.dtype) -> jax.lax.Precision:
+    # Without it "float32" is bfloat16 passes on a TPU and TF32 on a GPU.
+    return jax.lax.Precision.DEFAULT if jnp.dtype(dtype) == jnp.bfloat16 else jax.lax.Precision.HIGHEST
 
 
 def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
@@ -30,7 +35,8 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... f"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=_precision(self.dtype))
+        return y + bias.astype(self.dtype)
 
 
 class Conv(nn.Module):
@@ -55,14 +61,22 @@ class Conv(nn.Module):
             y = _conv_same(x, kernel)
         else:
             stride = (self.stride, self.stride)
-            y = jax.lax.conv_general_dilated(x, kernel, stride, self.padding, dimension_numbers=_NHWC)
+            y = _convolution(x, kernel, stride, self.padding)
         return y + bias.astype(self.dtype)
+
+
+def _convolution(x: Array, kernel: Array, stride: tuple[int, int], padding: Any) -> Array:
+    precision = _precision(x.dtype)
+    return jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_NHWC, precision=precision)
 
 
 @jax.custom_vjp
 def _conv_same(x: Array, kernel: Array) -> Array:
-    """Stride-1 convolution with zero padding that keeps height and width; the kernel's side is odd."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_NHWC)
+    """Stride-1 convolution with zero padding that keeps height and width; the kernel's side is odd.
+
+    Reverse-mode differentiation only: a custom VJP rules out `jax.jvp`.
+    """
+    return _convolution(x, kernel, (1, 1), "SAME")
 
 
 def _conv_same_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -74,9 +88,7 @@ def _conv_same_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array
     # forward one; JAX's own transpose permutes dimension numbers instead, which XLA's CPU backend runs 10 times slower.
     x, kernel = residuals
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    (kernel_gradient,) = jax.linear_transpose(
-        lambda k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=_NHWC), kernel
-    )(g)
+    (kernel_gradient,) = jax.linear_transpose(lambda k: _convolution(x, k, (1, 1), "SAME"), kernel)(g)
     return _conv_same(g, turned), kernel_gradient
 
 
@@ -125,9 +137,10 @@ class Attention(nn.Module):
             Dense(c, self.dtype, name=name)(tokens).reshape(b, h * w, self.heads, c // self.heads)
             for name in ("query", "key", "value")
         )
-        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=_at_least_float32(self.dtype))
+        precision, wide = _precision(self.dtype), _at_least_float32(self.dtype)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=precision, preferred_element_type=wide)
         weights = nn.softmax(logits / (c // self.heads) ** 0.5, axis=-1).astype(self.dtype)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(b, h, w, c)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, precision=precision).reshape(b, h, w, c)
         return x + Dense(c, self.dtype, name="out")(mixed)
 
 
