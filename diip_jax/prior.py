@@ -58,7 +58,7 @@ class Prior:
         dtype: dtype of its arithmetic, "float32" or "bfloat16".
     """
 
-    params: Any  # Params; but JAX also puts placeholders here while it takes pytrees apart
+    params: Any  # `Params`, except that JAX puts objects of its own here while it takes pytrees apart
     model: models.ModelConfig
     schedule: Schedule = Schedule()
     provenance: Provenance = Provenance()

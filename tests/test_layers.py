@@ -130,3 +130,20 @@ def test_upsample_nearest():
     x = random(2, 3, 5, 4)
     expected = nhwc(F.interpolate(nchw(x), scale_factor=2.0, mode="nearest"))
     np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), expected)
+
+
+def test_gradients_of_the_convolution_equal_those_that_jax_derives():
+    """The convolution brings its own adjoint, for speed; JAX's transpose rule is the reference."""
+    x = jax.random.normal(jax.random.key(0), (2, 6, 5, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    cotangent = jax.random.normal(jax.random.key(2), (2, 6, 5, 4))
+    layer = Conv(4, dtype=F32)
+
+    def ours(x, kernel):
+        return layer.apply({"params": {"kernel": kernel, "bias": jnp.zeros(4)}}, x)
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    for a, b in zip(jax.vjp(ours, x, kernel)[1](cotangent), jax.vjp(plain, x, kernel)[1](cotangent), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
