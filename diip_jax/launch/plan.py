@@ -221,7 +221,7 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
         "input": file_sha256(job.path),
         "reference": job.reference and file_sha256(job.reference),
     }
-    # What was made in addition and is not asked for now does no harm.
+    # What an earlier run made in addition, and this one does not ask for, does no harm.
     ignored = {name for name in ("reference", "save_every") if not wanted[name]}
     differing = [name for name in wanted | was if name not in ignored and was.get(name) != wanted.get(name)]
     if not differing:
