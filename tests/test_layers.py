@@ -9,7 +9,15 @@ import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from torch.nn import functional as F
 
-from diip_jax.models.layers import Attention, Conv, Dense, GroupNorm, timestep_embedding, upsample_nearest
+from diip_jax.models.layers import (
+    Attention,
+    Conv,
+    Dense,
+    GroupNorm,
+    UpsampleConv,
+    timestep_embedding,
+    upsample_nearest,
+)
 
 F32 = jnp.dtype("float32")
 
@@ -130,6 +138,34 @@ def test_upsample_nearest():
     x = random(2, 3, 5, 4)
     expected = nhwc(F.interpolate(nchw(x), scale_factor=2.0, mode="nearest"))
     np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), expected)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (1, 1), (8, 8)])
+def test_upsample_conv(size):
+    x, kernel, bias = random(2, *size, 4), random(3, 3, 4, 6, seed=1), random(6, seed=2)
+    doubled = F.interpolate(nchw(x), scale_factor=2.0, mode="nearest")
+    weight = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+    expected = F.conv2d(doubled, weight, torch.from_numpy(bias), padding=1)
+    given = apply(UpsampleConv(6, F32), {"kernel": kernel, "bias": bias}, x)
+    np.testing.assert_allclose(given, nhwc(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_upsample_conv_equal_those_of_its_two_steps():
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 5, 6))
+    cotangent = jax.random.normal(jax.random.key(2), (2, 6, 8, 6))
+    params = {"kernel": kernel, "bias": jnp.zeros(6)}
+
+    def in_two_steps(params, x):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            upsample_nearest(x), params["kernel"], (1, 1), "SAME", dimension_numbers=dimensions
+        )
+
+    given = jax.vjp(lambda params, x: UpsampleConv(6, F32).apply({"params": params}, x), params, x)[1](cotangent)
+    expected = jax.vjp(in_two_steps, params, x)[1](cotangent)
+    np.testing.assert_allclose(given[0]["kernel"], expected[0]["kernel"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(given[1], expected[1], rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_of_the_convolution_equal_those_that_jax_derives():

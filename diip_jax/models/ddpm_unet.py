@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Num
-from diip_jax.models.layers import FLOAT32, Attention, Conv, Dense, GroupNorm, timestep_embedding, upsample_nearest
+from diip_jax.models.layers import FLOAT32, Attention, Conv, Dense, GroupNorm, UpsampleConv, timestep_embedding
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class DDPMUNet(nn.Module):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._block(f"up_{level}", j, width, c.attention_levels[level], h, time)
             if level > 0:
-                h = Conv(width, dtype=self.dtype, name=f"up_{level}_upsample")(upsample_nearest(h))
+                h = UpsampleConv(width, self.dtype, name=f"up_{level}_upsample")(h)
 
         h = nn.silu(GroupNorm(c.norm_groups, c.norm_eps, self.dtype, name="norm_out")(h))
         return Conv(c.out_channels, dtype=self.dtype, name="conv_out")(h).astype(x.dtype)
