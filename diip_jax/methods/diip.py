@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import optax
 
 from diip_jax import generators, operators
-from diip_jax.ddim import Gradient
+from diip_jax.ddim import Gradient, Remat
 from diip_jax.loop import Problem
 from diip_jax.prior import Prior
 from diip_jax.schedule import Variant
@@ -36,6 +36,7 @@ class DIIP:
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
         variant: "code" or "paper", see `diip_jax.ddim.reverse`.
         gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`.
         project: keep z on its sphere (BIRD); the note on DIIP does not say.
     """
 
@@ -49,6 +50,7 @@ class DIIP:
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
+    remat: Remat = "step"
     project: bool = True
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class DIIP:
                 stride=self.stride,
                 variant=self.variant,
                 gradient=self.gradient,
+                remat=self.remat,
                 project=self.project,
             ),
             operator=operators.identity(),

@@ -82,10 +82,14 @@ class ResBlock(nn.Module):
 
 
 class DDPMUNet(nn.Module):
-    """Predicts the noise of `x_t`: `[B, H, W, in_channels]` and t `[B]` to `[B, H, W, out_channels]` of x_t's dtype."""
+    """Predicts the noise of `x_t`: `[B, H, W, in_channels]` and t `[B]` to `[B, H, W, out_channels]` of x_t's dtype.
+
+    With `remat_blocks` the backward pass computes the inside of every residual block again.
+    """
 
     config: DDPMUNetConfig
     dtype: jnp.dtype = FLOAT32
+    remat_blocks: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"], t: Num[Array, " B"]) -> Float[Array, "B H W o"]:
@@ -107,7 +111,7 @@ class DDPMUNet(nn.Module):
                 skips.append(h)
 
         h = self._block("middle", 0, width, True, h, time)
-        h = ResBlock(width, c, self.dtype, name="middle_block_1")(h, time)
+        h = self._block("middle", 1, width, False, h, time)
 
         for level in reversed(range(len(c.block_channels))):
             width = c.block_channels[level]
@@ -122,7 +126,8 @@ class DDPMUNet(nn.Module):
 
     def _block(self, place: str, j: int, width: int, attention: bool, h: Array, time: Array) -> Array:
         c = self.config
-        h = ResBlock(width, c, self.dtype, name=f"{place}_block_{j}")(h, time)
+        block = nn.remat(ResBlock) if self.remat_blocks else ResBlock
+        h = block(width, c, self.dtype, name=f"{place}_block_{j}")(h, time)
         if attention:
             heads = width // (c.head_channels or width)
             h = Attention(heads, c.norm_groups, c.norm_eps, self.dtype, name=f"{place}_attention_{j}")(h)

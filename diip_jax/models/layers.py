@@ -5,25 +5,15 @@ are computed in float32 whatever `dtype` is.
 """
 
 import math
-from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Any, Array, Float, Num
-from diip_jax.models import winograd
+from diip_jax.array_types import Array, Float, Num
+from diip_jax.models.convolution import Padding, convolution, precision, upsampling_convolution
 
 FLOAT32 = jnp.dtype("float32")
-_NHWC = ("NHWC", "HWIO", "NHWC")
-
-# ((top, bottom), (left, right))
-Padding = tuple[tuple[int, int], tuple[int, int]]
-
-
-def _precision(dtype: jnp.dtype) -> jax.lax.Precision:
-    # Without it "float32" is bfloat16 passes on a TPU and TF32 on a GPU.
-    return jax.lax.Precision.DEFAULT if jnp.dtype(dtype) == jnp.bfloat16 else jax.lax.Precision.HIGHEST
 
 
 def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
@@ -40,20 +30,20 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... f"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=_precision(self.dtype))
+        y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=precision(self.dtype))
         return y + bias.astype(self.dtype)
 
 
 class Conv(nn.Module):
     """Two-dimensional convolution (cross-correlation) of NHWC images; kernel `[k, k, C_in, features]`.
 
-    `padding` is "SAME" (zeros) or the explicit pairs ((top, bottom), (left, right)).
+    `padding` is ((top, bottom), (left, right)) zeros; None pads an odd kernel's half side all around. Stride 1 or 2.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
-    padding: str | Padding = "SAME"
+    padding: Padding | None = None
     dtype: jnp.dtype = FLOAT32
 
     @nn.compact
@@ -61,82 +51,23 @@ class Conv(nn.Module):
         k = self.kernel_size
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel = x.astype(self.dtype), jnp.asarray(kernel, self.dtype)
-        if self.stride == 1 and self.padding == "SAME" and k % 2:
-            y = _conv_stride_1(x, kernel, ((k // 2, k // 2),) * 2)
-        else:
-            stride = (self.stride, self.stride)
-            y = _convolution(x, kernel, stride, self.padding)
+        padding = ((k // 2, k // 2), (k // 2, k // 2)) if self.padding is None else self.padding
+        y = convolution(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), padding, self.stride)
         return y + bias.astype(self.dtype)
 
 
 class UpsampleConv(nn.Module):
-    """Height and width doubled by repeating pixels, then a 3x3 convolution ("SAME", zeros); kernel `[3, 3, C_in, f]`.
-
-    The doubled image is never made. Of the three taps that an output row reads, two fall on the same input row: row 2i
-    is (w_0, w_1 + w_2) on rows i - 1, i, and row 2i + 1 is (w_0 + w_1, w_2) on rows i, i + 1. With the columns alike,
-    the output is four 2x2 convolutions of the input, interleaved: 4/9 of the multiplications.
-    """
+    """Doubles height and width, repeating pixels, then convolves 3x3; kernel `[3, 3, C_in, features]`."""
 
     features: int
     dtype: jnp.dtype = FLOAT32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"]) -> Float[Array, "B h w f"]:
-        b, h, w, c = x.shape
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, c, self.features))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel = x.astype(self.dtype), jnp.asarray(kernel, self.dtype)
-        phases = [
-            _conv_stride_1(x, part, ((1 - row, row), (1 - column, column)))
-            for row, rows in enumerate(_halves(kernel, axis=0))
-            for column, part in enumerate(_halves(rows, axis=1))
-        ]
-        y = jnp.stack(phases, axis=3).reshape(b, h, w, 2, 2, self.features).swapaxes(2, 3)
-        return y.reshape(b, 2 * h, 2 * w, self.features) + bias.astype(self.dtype)
-
-
-def _halves(kernel: Array, axis: int) -> tuple[Array, Array]:
-    """The 2-tap kernels along an axis that the even and the odd outputs of a doubled axis see of a 3-tap one."""
-    first, middle, last = jnp.split(kernel, 3, axis)
-    return jnp.concatenate([first, middle + last], axis), jnp.concatenate([first + middle, last], axis)
-
-
-def _convolution(x: Array, kernel: Array, stride: tuple[int, int], padding: Any) -> Array:
-    precision = _precision(x.dtype)
-    return jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_NHWC, precision=precision)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv_stride_1(x: Array, kernel: Array, padding: Padding) -> Array:
-    """Stride-1 convolution, zero padding given as ((top, bottom), (left, right)), each less than the kernel's side."""
-
-    def direct(x: Array, kernel: Array) -> Array:
-        return _convolution(x, kernel, (1, 1), padding)
-
-    if padding == ((1, 1), (1, 1)) and winograd.suits(x, kernel):
-        # Decided when the program is lowered for its platform: an accelerator's program holds the one convolution.
-        return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolution, default=direct)
-    return direct(x, kernel)
-
-
-def _conv_stride_1_forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
-    return _conv_stride_1(x, kernel, padding), (x, kernel)
-
-
-def _conv_stride_1_backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    # The adjoint in x is the convolution with the turned kernel. Written so, it is the same kind of convolution as the
-    # forward one; JAX's own transpose permutes dimension numbers instead, which XLA's CPU backend runs 10 times slower.
-    x, kernel = residuals
-    (top, bottom), (left, right) = padding
-    rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    (kernel_gradient,) = jax.linear_transpose(lambda k: _convolution(x, k, (1, 1), padding), kernel)(g)
-    x_gradient = _conv_stride_1(g, turned, ((rows - top, rows - bottom), (columns - left, columns - right)))
-    return x_gradient, kernel_gradient
-
-
-_conv_stride_1.defvjp(_conv_stride_1_forward, _conv_stride_1_backward)
+        y = upsampling_convolution(x.astype(self.dtype), jnp.asarray(kernel, self.dtype))
+        return y + bias.astype(self.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -181,10 +112,10 @@ class Attention(nn.Module):
             Dense(c, self.dtype, name=name)(tokens).reshape(b, h * w, self.heads, c // self.heads)
             for name in ("query", "key", "value")
         )
-        precision, wide = _precision(self.dtype), _at_least_float32(self.dtype)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=precision, preferred_element_type=wide)
+        exactly, wide = precision(self.dtype), _at_least_float32(self.dtype)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=exactly, preferred_element_type=wide)
         weights = nn.softmax(logits / (c // self.heads) ** 0.5, axis=-1).astype(self.dtype)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, precision=precision).reshape(b, h, w, c)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, precision=exactly).reshape(b, h, w, c)
         return x + Dense(c, self.dtype, name="out")(mixed)
 
 
