@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
-import scipy.signal
+import scipy.ndimage
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
@@ -70,10 +70,15 @@ def _join(first: Degraded, second: Degraded) -> Degraded:
     masks = [m for m in (first.mask, second.mask) if m is not None]
     return Degraded(
         second.y,
-        scipy.signal.convolve2d(*kernels) if len(kernels) == 2 else next(iter(kernels), None),
+        _convolved(*kernels) if len(kernels) == 2 else next(iter(kernels), None),
         first.scale * second.scale,
         np.logical_and.reduce(masks) if masks else None,
     )
+
+
+def _convolved(a: Float64[np.ndarray, "J J"], b: Float64[np.ndarray, "K K"]) -> Float64[np.ndarray, "L L"]:
+    """The kernel of a blur by a and then by b."""
+    return scipy.ndimage.convolve(np.pad(a, b.shape[0] // 2), b, mode="constant")
 
 
 def to_uint8(x: Float64[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
