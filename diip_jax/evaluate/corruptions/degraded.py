@@ -14,15 +14,17 @@ Picture: TypeAlias = Float64[np.ndarray, "H W C"]
 
 @dataclasses.dataclass(frozen=True)
 class Degraded:
-    """An observation y = m ⊙ D_s(k * x) + noise of a clean image x `[H, W, C]`, with the k, s and m that made it.
+    """An observation y = m ⊙ (D_s(k * x) + n) of a clean image x `[H, W, C]`, with the k, s and m that made it.
+
+    n is what noise, compression, drops and deformation change.
 
     Attributes:
-        y: the observation, `[H / s, W / s, C]`, float64 in [-1, 1] but for what noise adds; not clipped.
+        y: the observation, `[H / s, W / s, C]`, float64, black to white in [-1, 1], not clipped.
         kernel: k `[K, K]`, K odd, of sum 1, in pixels of x, or None where nothing was blurred by one kernel.
             (k * x)[i] = sum_j k[j] x[i - j] with j counted from the kernel's centre, borders mirrored about the
             outermost pixel: `scipy.ndimage.convolve(x, k, mode="mirror")`.
         scale: s. D_s takes the mean of each block of s x s pixels.
-        mask: m, as large as y, true where y shows the image, or None where nothing hides it. A hidden pixel is 0.
+        mask: m, as large as y, true where y shows the image, or None where nothing hides it.
     """
 
     y: Float64[np.ndarray, "h w C"]
