@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diip_jax.evaluate.corruptions import CORRUPTIONS, corrupt
+from diip_jax.evaluate.corruptions import corrupt
 
 SIZE = 64
+DAMAGES = ("noise", "blur", "jpeg", "x4")
 WARP_FACTOR = 8  # the similarity warp samples at 512 x 512, so that it only ever enlarges; Lanczos then reduces
 
 # Left eye, right eye, left and right mouth corner as (x, y) in pixels of the aligned 64x64 picture; "left" is the
@@ -64,7 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     for name, landmarks in LANDMARKS.items():
         clean = np.asarray(align(load_portrait(name), landmarks))
-        pictures = {"clean": clean} | {damage: corrupt(damage, clean, args.seed) for damage in CORRUPTIONS}
+        pictures = {"clean": clean} | {damage: corrupt(damage, clean, args.seed) for damage in DAMAGES}
         for folder, picture in pictures.items():
             path = args.output_dir / folder / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from diip_jax.evaluate.corruptions import CORRUPTIONS
-from diip_jax.evaluate.protocol import QUALITY, table
+from diip_jax.evaluate.protocol import QUALITY, QUALITY_TASKS, table
 from diip_jax.evaluate.tables import markdown
 from diip_jax.image_reading import ImageError, find_images, read_image, to_uint8
 from diip_jax.images import check_writable, fit_to_size, write_json, write_text
@@ -29,7 +29,7 @@ def _flag_values() -> flags.FlagValues:
         "images", None, "clean images: a folder, a glob, or an .npz that holds `images`", flag_values=values
     )
     flags.DEFINE_integer("first", 0, "leave out this many images at the beginning", lower_bound=0, flag_values=values)
-    flags.DEFINE_list("tasks", list(CORRUPTIONS), "corruptions", flag_values=values)
+    flags.DEFINE_list("tasks", list(QUALITY_TASKS), f"corruptions, of {', '.join(CORRUPTIONS)}", flag_values=values)
     flags.DEFINE_multi_string("entry", [], "only these entries of the protocol; repeatable", flag_values=values)
     flags.DEFINE_string("checkpoint", None, "prior; without it the bundled one", flag_values=values)
     flags.DEFINE_string("output_dir", "results/quality", "trajectories and tables", flag_values=values)

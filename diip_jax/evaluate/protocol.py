@@ -43,6 +43,7 @@ QUALITY = (
         8,
     ),
 )
+QUALITY_TASKS = ("noise", "blur", "jpeg", "x4")
 
 
 def table(
