@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
+from diip_jax.command import UsageError, expanded
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
@@ -19,10 +20,6 @@ from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
 from diip_jax.methods import Method
 from diip_jax.prior import CheckpointError, Prior, load_prior
-
-
-class UsageError(Exception):
-    """The command cannot start; one line that says why."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,14 +66,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def _expanded(flag: str, path: str) -> Path:
-    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
-
-
 def _method(values: flags.FlagValues) -> Method:
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
@@ -94,7 +83,7 @@ def _run(values: flags.FlagValues, method: Method, prior: Prior) -> Run:
         method_name=values.method,
         method=method,
         max_iterations=method.problem(prior, prior.image_shape).max_iterations,
-        output_dir=_expanded("output_dir", values.output_dir),
+        output_dir=expanded("output_dir", values.output_dir),
         seed=values.seed,
         samples=values.samples,
         batch_size=values.batch_size or usual_batch,
@@ -117,7 +106,7 @@ def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:
 def _reference_path(reference: str | None, images: int) -> Path | None:
     if reference is None:
         return None
-    path = _expanded("reference", reference)
+    path = expanded("reference", reference)
     if not reference or not path.exists():
         raise UsageError(f"--reference={reference}: no such file or folder; check the path")
     if path.is_dir():
@@ -128,7 +117,7 @@ def _reference_path(reference: str | None, images: int) -> Path | None:
 
 
 def _prior(checkpoint: str | None, dtype: str, method: Method) -> Prior:
-    prior = load_prior(None if checkpoint is None else _expanded("checkpoint", checkpoint), dtype=dtype)
+    prior = load_prior(None if checkpoint is None else expanded("checkpoint", checkpoint), dtype=dtype)
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
     try:
