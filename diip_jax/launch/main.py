@@ -11,18 +11,17 @@ from pathlib import Path
 import jax
 from absl import flags
 
+from diip_jax import distribute
+from diip_jax.command import UsageError, expanded
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.launch.plan import Job, Run, finished, plan_jobs
+from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
 from diip_jax.methods import Method
 from diip_jax.prior import CheckpointError, Prior, load_prior
-
-
-class UsageError(Exception):
-    """The command cannot start; one line that says why."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,14 +36,18 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         method = _method(values)
         paths, errors = _inputs([*values.image, *positional])
-        images = len(paths) + len(errors)
+        found = images = len(paths) + len(errors)
         reference = _reference_path(values.reference, len(paths))
         if not values.dry_run:
             keep_compiled_programs()
-        prior = _prior(values.checkpoint, values.dtype, method)
+        with meeting(values, console):
+            check_same_inputs(paths, errors)
+            prior = _prior(values.checkpoint, values.dtype, method)
         run = _run(values, method, prior)
-        jobs, name_errors = plan_jobs(paths, run, reference)
-        for error in (*errors, *name_errors):
+        every_job, name_errors = plan_jobs(paths, run, reference)
+        jobs, refused = distribute.share(every_job), distribute.share([*errors, *name_errors])
+        images = len(jobs) + len(refused)
+        for error in refused:
             tally.failed += 1
             console.error(str(error))
         if values.dry_run:
@@ -53,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         elif jobs:
             check_writable(run.output_dir)
             restore_files(jobs, run, prior, console, tally)
-            if images > 1:
-                console.line(f"{tally.restored} restored, {tally.skipped} skipped, {tally.failed} failed")
+        if found > 1 and not values.dry_run:
+            console.line(_summary(tally, every_job))
         return 1 if tally.failed else 0
     except KeyboardInterrupt:
         done = f"{tally.restored + tally.skipped} of {images} images are finished"
@@ -69,14 +72,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def _expanded(flag: str, path: str) -> Path:
-    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
-
-
 def _method(values: flags.FlagValues) -> Method:
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
@@ -87,14 +82,14 @@ def _method(values: flags.FlagValues) -> Method:
 
 
 def _run(values: flags.FlagValues, method: Method, prior: Prior) -> Run:
-    # Images of a batch that have stopped are computed along until the last one stops. An accelerator is faster with
-    # several at once nevertheless; a CPU is not.
-    usual_batch = 1 if jax.default_backend() == "cpu" else 8
+    # Images of a batch that have stopped are computed along until the last one of their device stops. An accelerator is
+    # faster with several at once nevertheless; a CPU is not.
+    usual_batch = (1 if jax.default_backend() == "cpu" else 8) * jax.local_device_count()
     return Run(
         method_name=values.method,
         method=method,
         max_iterations=method.problem(prior, prior.image_shape).max_iterations,
-        output_dir=_expanded("output_dir", values.output_dir),
+        output_dir=expanded("output_dir", values.output_dir),
         seed=values.seed,
         samples=values.samples,
         batch_size=values.batch_size or usual_batch,
@@ -117,7 +112,7 @@ def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:
 def _reference_path(reference: str | None, images: int) -> Path | None:
     if reference is None:
         return None
-    path = _expanded("reference", reference)
+    path = expanded("reference", reference)
     if not reference or not path.exists():
         raise UsageError(f"--reference={reference}: no such file or folder; check the path")
     if path.is_dir():
@@ -128,7 +123,7 @@ def _reference_path(reference: str | None, images: int) -> Path | None:
 
 
 def _prior(checkpoint: str | None, dtype: str, method: Method) -> Prior:
-    prior = load_prior(None if checkpoint is None else _expanded("checkpoint", checkpoint), dtype=dtype)
+    prior = load_prior(None if checkpoint is None else expanded("checkpoint", checkpoint), dtype=dtype)
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
     try:
@@ -140,6 +135,16 @@ def _prior(checkpoint: str | None, dtype: str, method: Method) -> Prior:
         flag = "--" if str(error).partition("=")[0] in METHOD_HELP else ""
         raise UsageError(f"{flag}{error}") from error
     return prior
+
+
+def _summary(tally: Tally, every_job: Sequence[Job]) -> str:
+    """The last line of a run; of one in several processes, the last one to end tells of all."""
+    text = f"{tally.restored} restored, {tally.skipped} skipped, {tally.failed} failed"
+    if jax.process_count() == 1:
+        return text
+    recorded = sum(job.output(".json").is_file() for job in every_job)
+    process = f"process {jax.process_index()} of {jax.process_count()}"
+    return f"{process}: {text}; {recorded} of all {len(every_job)} images have a record"
 
 
 def _describe(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
