@@ -11,7 +11,7 @@ of them dies. They meet once, at the start.
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ def use_every_core() -> None:
     XLA's convolutions hardly gain from a second thread: two images with a core each take 0.6 of the time of one after
     the other with both (docs/performance.md). Does nothing in a process that has used JAX already.
     """
-    if jax.config.read("jax_num_cpu_devices") == -1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if cast(Any, jax.config).jax_num_cpu_devices == -1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
