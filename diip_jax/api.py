@@ -13,7 +13,8 @@ import numpy as np
 
 from diip_jax import loop
 from diip_jax.array_types import Array, Image, Scalar
-from diip_jax.methods import METHODS, Method
+from diip_jax.methods import METHODS, Method, method_named
+from diip_jax.operators import Known, Operator
 from diip_jax.prior import Prior, check_image_shape
 
 
@@ -22,15 +23,19 @@ class Restored:
     """What `restore` returns, on the host.
 
     Attributes:
-        images: `[N, H, W, C]`, dtype and range of the input; with several samples their mean.
+        images: `[N, H, W, C]`, dtype and range of the input; with several samples their mean. H and W are the input's,
+            or larger where the operator takes something off (BIRD: "downsample", boundary "valid").
         iterations: `[N, S]` iterates evaluated until the stop, S the number of samples.
-        stop_reasons: N lists of S names of the rule that fired: "laplacian_variance", "loss_slope", "budget", or
-            "diverged" where the loss was no longer finite (the image is then the last finite iterate; grey, and
-            `selected` -1, where there was none).
+        stop_reasons: N lists of S names of the rule that fired: "laplacian_variance", "loss_slope", "loss_threshold",
+            "budget", or "diverged" where the loss was no longer finite (the image is then the last finite iterate;
+            grey, and `selected` -1, where there was none).
         selected: `[N, S]` index k of the iterate that was returned, counted from 0.
         traces: by name `[N, S, max_iterations]` float32, NaN after the stop: "loss" (of the [-1, 1] range),
             "laplacian_variance", and "psnr" in dB where references were given.
         samples: `[N, S, H, W, C]` like images, where more than one sample was asked for; else None.
+        operator_traces: by name `[N, S, max_iterations, ...]` float32: what was learned of the degradation at every
+            iterate, NaN after the stop. BIRD: "kernel" of sum 1 where one is estimated (`[K, K]`, or a grid of them),
+            "gain" and "offset" where there are some. Empty where nothing is unknown.
     """
 
     images: np.ndarray
@@ -39,6 +44,14 @@ class Restored:
     selected: np.ndarray
     traces: dict[str, np.ndarray]
     samples: np.ndarray | None = None
+    operator_traces: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def operator(self) -> dict[str, np.ndarray]:
+        """By name `[N, S, ...]`: what was learned of the degradation, at the iterate that was returned."""
+        at = np.maximum(self.selected, 0)
+        n, sample = np.indices(at.shape)
+        return {name: trace[n, sample, at] for name, trace in self.operator_traces.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +83,8 @@ def restore(
     samples: int = 1,
     batch_size: int | None = None,
     references: np.ndarray | Array | None = None,
+    masks: np.ndarray | Array | None = None,
+    kernels: np.ndarray | Array | None = None,
     progress: Callable[[Progress], None] | None = None,
     report_every: int = 10,
     **settings: Any,
@@ -83,16 +98,19 @@ def restore(
 
     Args:
         prior: from `load_prior`.
-        images: `[N, H, W, C]`, uint8, or float in [-1, 1] (noise may exceed it a little); H and W multiples of the
-            prior's `model.size_multiple`.
+        images: `[N, h, w, C]`, uint8, or float in [-1, 1] (noise may exceed it a little). Height and width of what
+            they are restored to, mostly their own, are multiples of the prior's `model.size_multiple`.
         method: a name from `diip_jax.METHODS`, or an instance of your own `Method`.
         seed: of the initial noise.
         samples: restorations per image from different initial noise; `.images` is their mean.
         batch_size: (image, sample) pairs restored at once; None for all. A smaller last batch is padded with pairs that
             count as stopped, so that it runs in the same program.
-        references: clean images like `images`; adds the trace "psnr". They influence nothing else.
+        references: clean images, of the restored images' size; adds the trace "psnr". They influence nothing else.
+        masks: `[N, h, w]` bool, true where an image shows what it should; BIRD's degradation "mask" needs them.
+        kernels: `[N, K, K]` float of sum 1, K the method's `kernel_size`; BIRD's kernel_model "known" needs them.
         progress: called every `report_every` iterations, and after the last of a batch.
-        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP`).
+        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP` and
+            `diip_jax.BIRD`), and `preset`, such as "paper", for published values of those that are not given.
 
     Raises:
         ValueError: anything above that does not fit, in one line.
@@ -102,7 +120,12 @@ def restore(
     """
     chosen = _method(method, settings)
     y = _as_float(images, "images")
-    check_image_shape(prior, y.shape[1:])
+    problem = _problem(prior, chosen, y.shape[1:])
+    shape = _image_shape(prior, chosen, y.shape[1:])
+    check_image_shape(prior, shape)
+    known = _known(problem.operator, len(y), masks, kernels)
+    if known.mask is not None:
+        y = np.where(known.mask[..., None], y, np.float32(0))  # the random key depends on what is shown alone
     if samples < 1:
         raise ValueError(f"samples={samples}: expected at least 1")
     jobs = len(y) * samples
@@ -112,8 +135,10 @@ def restore(
     clean = None
     if references is not None:
         clean = _as_float(references, "references")
-        if clean.shape != y.shape:
-            raise ValueError(f"references have shape {clean.shape}, images {y.shape}: expected equal shapes")
+        if clean.shape != (len(y), *shape):
+            raise ValueError(
+                f"references have shape {clean.shape}: expected {(len(y), *shape)}, as the restored images"
+            )
 
     keys = _keys(y, seed, samples)
     batches = []
@@ -122,11 +147,11 @@ def restore(
         pairs = np.array([*running] + [first] * (batch_size - len(running)))
         who = pairs // samples
         stopped = np.arange(batch_size) >= len(running)
-        reference = None if clean is None else clean[who]
+        data = jax.tree.map(lambda leaf: leaf[who], (y, clean, known))  # noqa: B023
         report = _reporter(progress, running, jobs)
-        state = _run(prior, chosen, y[who], keys[pairs], stopped, reference, report, report_every)
+        state = _run(prior, chosen, *data, keys[pairs], stopped, report, report_every)
         batches.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: len(running)], state))  # noqa: B023
-    return _collect(batches, images, samples, _problem(prior, chosen, y.shape[1:]).rule.names)
+    return _collect(batches, images, samples, problem.rule.names)
 
 
 def _method(method: str | Method, settings: dict[str, Any]) -> Method:
@@ -138,10 +163,11 @@ def _method(method: str | Method, settings: dict[str, Any]) -> Method:
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     fields = [field.name for field in dataclasses.fields(METHODS[method])]
+    preset, settings = settings.get("preset"), {name: settings[name] for name in settings if name != "preset"}
     unknown = [name for name in settings if name not in fields]
     if unknown:
         raise ValueError(f"method {method!r} has no setting {', '.join(unknown)}: it has {', '.join(fields)}")
-    return METHODS[method](**settings)
+    return method_named(method, settings, preset)
 
 
 def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
@@ -161,6 +187,24 @@ def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
     return images
 
 
+def _known(
+    operator: Operator, images: int, masks: np.ndarray | Array | None, kernels: np.ndarray | Array | None
+) -> Known:
+    given = {name: np.asarray(value) for name, value in (("mask", masks), ("kernel", kernels)) if value is not None}
+    for name in sorted({*given} ^ {*operator.needs}):
+        verb = "needs" if name in operator.needs else "takes no"
+        raise ValueError(f"the method {verb} {name}s: see `degradation` and `kernel_model` of diip_jax.BIRD")
+    for name, value in given.items():
+        if value.ndim != 3 or len(value) != images:
+            raise ValueError(f"{name}s have shape {value.shape}: expected one {name} for each of {images} images")
+    mask, kernel = given.get("mask"), given.get("kernel")
+    if mask is not None and not (mask.dtype == bool and mask.any((1, 2)).all()):
+        raise ValueError(f"masks are {mask.dtype}: expected bool, true at one pixel of each image at least")
+    if kernel is not None and not np.allclose(kernel.sum((1, 2)), 1, atol=1e-3):
+        raise ValueError(f"kernels have sums up to {kernel.sum((1, 2)).max():g}: expected 1; divide each by its sum")
+    return Known(mask, None if kernel is None else kernel.astype(np.float32))
+
+
 def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
     """One key per (image, sample) pair, from the seed and the image's own bytes."""
     digests = jnp.array([zlib.crc32(image.tobytes()) for image in y], jnp.uint32)
@@ -168,9 +212,14 @@ def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
     return fold(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), digests), jnp.arange(samples)).reshape(-1)
 
 
-def _problem(prior: Prior, method: Method, shape: tuple[int, ...], monitored: bool = False) -> loop.Problem:
-    height, width, channels = shape
-    problem = method.problem(prior, (height, width, channels))
+def _image_shape(prior: Prior, method: Method, y_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Of the restored image."""
+    height, width, channels = y_shape
+    return method.problem(prior, prior.image_shape).operator.geometry.image_shape((height, width, channels))
+
+
+def _problem(prior: Prior, method: Method, y_shape: tuple[int, ...], monitored: bool = False) -> loop.Problem:
+    problem = method.problem(prior, _image_shape(prior, method, y_shape))
     return problem._replace(monitors=(*problem.monitors, ("psnr", _psnr))) if monitored else problem
 
 
@@ -184,15 +233,14 @@ def _start(prior, method, monitored, y, keys, stopped):
 
 
 @partial(jax.jit, static_argnames=("method", "one_by_one"), donate_argnames=("state",))
-def _advance(prior, method, y, state, until, references, one_by_one):
+def _advance(prior, method, y, state, until, references, known, one_by_one):
     problem = _problem(prior, method, y.shape[1:], references is not None)
-    return loop.advance(problem, y, state, until, references, one_by_one=one_by_one)
+    return loop.advance(problem, y, state, until, references, known, one_by_one=one_by_one)
 
 
-def _run(prior, method, y, keys, stopped, references, report, report_every) -> loop.State:
+def _run(prior, method, y, references, known, keys, stopped, report, report_every) -> loop.State:
     """One batch to its end; of the final state what the result needs."""
-    y = jnp.asarray(y)
-    references = None if references is None else jnp.asarray(references)
+    y, references, known = jax.tree.map(jnp.asarray, (y, references, known))
     state = _start(prior, method, references is not None, y, keys, stopped)
     # Parameters may be committed to a device. What `_start` returns is not, what `_advance` returns then is: unless it
     # is placed here, the second call of `_advance` compiles again.
@@ -202,7 +250,7 @@ def _run(prior, method, y, keys, stopped, references, report, report_every) -> l
     until = 0
     while until < limit and not bool(jnp.all(state.verdict.stop)):
         until = limit if report is None else min(until + report_every, limit)
-        state = _advance(prior, method, y, state, jnp.int32(until), references, one_by_one)
+        state = _advance(prior, method, y, state, jnp.int32(until), references, known, one_by_one)
         if report is not None:
             report(state)
     return state._replace(u=None, u_moments=None, eta=None, eta_moments=None, rule=None)
@@ -239,6 +287,7 @@ def _collect(batches: list[loop.State], images: np.ndarray | Array, samples: int
         selected=by_image(done.verdict.selected),
         traces={name: by_image(trace) for name, trace in done.traces.items()},
         samples=_as_given(restored, given) if samples > 1 else None,
+        operator_traces={name: by_image(trace) for name, trace in done.estimates.items()},
     )
 
 
