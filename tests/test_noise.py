@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diip_jax.evaluate.corruptions.noise import GaussianNoise, MixedNoise
+from diip_jax.evaluate.corruptions.noise import GaussianNoise, MixedNoise, SaltAndPepper
 
 
 def test_gaussian_noise_has_its_size_and_is_white():
@@ -18,3 +18,13 @@ def test_mixed_noise_has_the_standard_deviation_of_its_formula(speckle, sigma, u
     expected = np.hypot(0.8 * speckle * u, 0.2 * sigma)
     assert v.std() == pytest.approx(expected, rel=0.02)
     assert v.mean() == pytest.approx(u, abs=0.02 * expected)
+
+
+def test_salt_and_pepper_replaces_its_share_of_whole_pixels():
+    x = np.random.default_rng(0).uniform(-0.9, 0.9, (128, 128, 3))
+    y = SaltAndPepper(0.1)(x, np.random.default_rng(1)).y
+    replaced = (y != x).all(axis=-1)
+    np.testing.assert_array_equal(y[~replaced], x[~replaced])
+    assert replaced.mean() == pytest.approx(0.1, abs=0.01)
+    assert set(map(tuple, y[replaced])) == {(-1, -1, -1), (1, 1, 1)}
+    assert (y[replaced, 0] > 0).mean() == pytest.approx(0.5, abs=0.05)

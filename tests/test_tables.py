@@ -42,15 +42,6 @@ def test_rows_hold_the_quality_of_the_selected_iterates(run):
     )
 
 
-def test_interval_covers_the_mean_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(200):
-        low, high = tables.interval(rng.normal(3, 1, 30), draws=400)
-        hits += low <= 3 <= high
-    assert 175 <= hits <= 199
-
-
 def test_markdown_shows_mean_interval_and_stop(run):
     rows = [tables.row("noise", "input", run.y, run), *tables.rows_of("noise", "DIIP", run, {"robust": DIIP().rule()})]
     lines = tables.markdown(rows).splitlines()

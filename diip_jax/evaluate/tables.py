@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.evaluate.trajectories import Trajectory
-from diip_jax.metrics import psnr, ssim
+from diip_jax.metrics import mean_interval, psnr, ssim
 from diip_jax.stopping import Observation, StoppingRule
 
 
@@ -94,13 +94,6 @@ def rows_of(task: str, name: str, run: Trajectory, rules: Mapping[Any, StoppingR
     return [*rows, row(task, f"{name}, oracle stop", run.iterates[every, best], run, best, inside)]
 
 
-def interval(values: Sequence[float] | np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    """A 95 % bootstrap interval of the mean over images (percentile method, fixed seed)."""
-    picks = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
-    low, high = np.percentile(np.asarray(values)[picks].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as a table: mean and 95 % bootstrap interval."""
     lines = [
@@ -108,8 +101,8 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for r in rows:
-        low, high = interval(r.psnr)
-        s_low, s_high = interval(r.ssim)
+        low, high = mean_interval(r.psnr)
+        s_low, s_high = mean_interval(r.ssim)
         distance = "-" if np.isinf(r.distance).all() else f"{np.mean(r.distance):.2f}"
         k, fired = (f"{np.median(r.k):.0f}", f"{100 * r.stopped:.0f} %") if r.k else ("-", "-")
         lines.append(

@@ -10,7 +10,7 @@ from diip_jax.evaluate.corruptions.degraded import Degraded, Picture
 
 _CUT = 4  # Gaussian kernels end at this many standard deviations.
 
-# Of Boracchi and Foi's released trajectories: number of positions, and length in their pixels.
+# T, and the length 60 of the trajectory, are those of Boracchi and Foi's released code.
 _POSITIONS, _LENGTH = 2000, 60.0
 
 
@@ -49,9 +49,16 @@ class AnisotropicBlur:
 class MotionBlur:
     """y = k * x, k[j] the share of the exposure that a shaking camera spends at j.
 
-    A random camera trajectory of Boracchi and Foi, "Modeling the Performance of Image Restoration from Motion Blur"
-    (IEEE TIP 21(8), 2012), moved and scaled so that its mean lies at the kernel's centre and it just fits the kernel;
-    see `camera_trajectory`. Each of its positions is shared linearly among the four nearest pixels.
+    A random trajectory of Boracchi and Foi, "Modeling the Performance of Image Restoration from Motion Blur" (IEEE
+    TIP 21(8), 2012): a particle p that moves with constant speed D = 60 / (T - 1) and changes direction at random,
+
+        v[t+1] = D w / |w|,  w = v[t] + 2 b[t] v[t] e^{i (pi + u[t])} + A D (S (n[t] + i m[t]) - C p[t]),
+        p[t+1] = p[t] + v[t+1],  p[0] = 0,  |v[0]| = A (D where A = 0),  t = 0 .. T - 1,  T = 2000,
+
+    A the anxiety, n and m standard normal, u uniform in [-1/2, 1/2), and b[t] = 1 with probability A R, else 0: the
+    abrupt turns. The direction of v[0], the inertia C ~ U(0, 0.7), the rate R ~ U(0, 0.2) and the shake S ~ U(0, 10)
+    are drawn once. The trajectory is moved and scaled so that its mean lies at the kernel's centre and its farthest
+    coordinate on the centre of an outermost pixel; each position is shared linearly among the four nearest pixels.
 
     Attributes:
         size: side K of the kernel in pixels, odd.
@@ -91,14 +98,7 @@ def gaussian_kernel(sigma_a: float, sigma_b: float, angle: float) -> Float64[np.
 def camera_trajectory(anxiety: float, rng: np.random.Generator) -> Complex128[np.ndarray, " T"]:
     """Where a shaking camera points at T = 2000 equidistant times, as complex numbers in arbitrary units.
 
-    Boracchi and Foi (2012): a particle that moves with constant speed d = 60 / (T - 1) and changes direction at random,
-
-        v[t+1] = d w / |w|,  w = v[t] + 2 b[t] v[t] e^{i (pi + u[t])} + A d (G (n[t] + i m[t]) - C p[t]),
-        p[t+1] = p[t] + v[t+1],  p[0] = 0,  |v[0]| = A (d where A = 0),
-
-    A the anxiety, n and m standard normal, u uniform in [-1/2, 1/2), and b[t] = 1 with probability A R: the abrupt
-    turns. Drawn once for a trajectory: the direction of v[0], the inertia C ~ U(0, 0.7), the shake G ~ U(0, 10) and
-    R ~ U(0, 0.2).
+    The particle p of `MotionBlur`.
     """
     step = _LENGTH / (_POSITIONS - 1)
     inertia, turns, shake = rng.uniform(0, (0.7, 0.2, 10))

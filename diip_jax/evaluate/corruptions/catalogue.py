@@ -7,10 +7,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diip_jax.evaluate.corruptions.blur import AnisotropicBlur, GaussianBlur, MotionBlur
+from diip_jax.evaluate.corruptions.deformation import Deformation
 from diip_jax.evaluate.corruptions.degraded import Degraded, Step, apply_steps
 from diip_jax.evaluate.corruptions.holes import CentreHole, RandomHoles
 from diip_jax.evaluate.corruptions.jpeg import Jpeg
-from diip_jax.evaluate.corruptions.noise import GaussianNoise, MixedNoise
+from diip_jax.evaluate.corruptions.noise import GaussianNoise, MixedNoise, SaltAndPepper
+from diip_jax.evaluate.corruptions.raindrops import Raindrops
 from diip_jax.evaluate.corruptions.sampling import BlockMean
 
 
@@ -57,6 +59,45 @@ CORRUPTIONS: dict[str, Corruption] = {
     "jpeg_noise": Corruption(tuple((Jpeg(quality), _BIRD) for quality in _QUALITIES)),
     "hole": Corruption(tuple((_BIRD, CentreHole(pixels / 256)) for pixels in (40, 60, 80, 100, 120))),
     "holes": Corruption(tuple((RandomHoles(count, 1 / 8),) for count in (4, 8, 12, 18, 24))),
+    "salt_and_pepper": Corruption(tuple((SaltAndPepper(share),) for share in (0.01, 0.02, 0.05, 0.1, 0.2))),
+    "raindrops": Corruption(tuple((Raindrops(count),) for count in (6, 10, 16, 24, 36))),
+    "deformation": Corruption(
+        (
+            (Deformation(0.005, 0.01),),
+            (Deformation(0.01, 0.014),),
+            (Deformation(0.015, 0.02),),
+            (Deformation(0.02, 0.028),),
+            (Deformation(0.03, 0.04),),
+        )
+    ),
+    # In the order in which a camera, or who shares the picture, does it.
+    "blur_noise_jpeg": Corruption(
+        (
+            (GaussianBlur(0.5), GaussianNoise(0.03), Jpeg(40)),
+            (GaussianBlur(0.75), GaussianNoise(0.05), Jpeg(30)),
+            (GaussianBlur(1.0), GaussianNoise(0.1), Jpeg(20)),
+            (GaussianBlur(1.5), GaussianNoise(0.15), Jpeg(15)),
+            (GaussianBlur(2.0), GaussianNoise(0.2), Jpeg(10)),
+        )
+    ),
+    "x4_noise_jpeg": Corruption(
+        (
+            (BlockMean(4), GaussianNoise(0.02), Jpeg(90)),
+            (BlockMean(4), GaussianNoise(0.04), Jpeg(80)),
+            (BlockMean(4), GaussianNoise(0.06), Jpeg(70)),
+            (BlockMean(4), GaussianNoise(0.1), Jpeg(50)),
+            (BlockMean(4), GaussianNoise(0.15), Jpeg(30)),
+        )
+    ),
+    "deformation_noise": Corruption(
+        (
+            (Deformation(0.005, 0.01), GaussianNoise(0.05)),
+            (Deformation(0.01, 0.014), GaussianNoise(0.075)),
+            (Deformation(0.015, 0.02), GaussianNoise(0.1)),
+            (Deformation(0.02, 0.028), GaussianNoise(0.15)),
+            (Deformation(0.03, 0.04), GaussianNoise(0.2)),
+        )
+    ),
 }
 
 

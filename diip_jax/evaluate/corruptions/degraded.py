@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
-import scipy.signal
+import scipy.ndimage
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
@@ -14,15 +14,17 @@ Picture: TypeAlias = Float64[np.ndarray, "H W C"]
 
 @dataclasses.dataclass(frozen=True)
 class Degraded:
-    """An observation y = m ⊙ D_s(k * x) + noise of a clean image x `[H, W, C]`, with the k, s and m that made it.
+    """An observation y = m ⊙ (D_s(k * x) + n) of a clean image x `[H, W, C]`, with the k, s and m that made it.
+
+    n is what noise, compression, drops and deformation change.
 
     Attributes:
-        y: the observation, `[H / s, W / s, C]`, float64 in [-1, 1] but for what noise adds; not clipped.
+        y: the observation, `[H / s, W / s, C]`, float64, black to white in [-1, 1], not clipped.
         kernel: k `[K, K]`, K odd, of sum 1, in pixels of x, or None where nothing was blurred by one kernel.
             (k * x)[i] = sum_j k[j] x[i - j] with j counted from the kernel's centre, borders mirrored about the
             outermost pixel: `scipy.ndimage.convolve(x, k, mode="mirror")`.
         scale: s. D_s takes the mean of each block of s x s pixels.
-        mask: m, as large as y, true where y shows the image, or None where nothing hides it. A hidden pixel is 0.
+        mask: m, as large as y, true where y shows the image, or None where nothing hides it.
     """
 
     y: Float64[np.ndarray, "h w C"]
@@ -70,10 +72,15 @@ def _join(first: Degraded, second: Degraded) -> Degraded:
     masks = [m for m in (first.mask, second.mask) if m is not None]
     return Degraded(
         second.y,
-        scipy.signal.convolve2d(*kernels) if len(kernels) == 2 else next(iter(kernels), None),
+        _convolved(*kernels) if len(kernels) == 2 else next(iter(kernels), None),
         first.scale * second.scale,
         np.logical_and.reduce(masks) if masks else None,
     )
+
+
+def _convolved(a: Float64[np.ndarray, "J J"], b: Float64[np.ndarray, "K K"]) -> Float64[np.ndarray, "L L"]:
+    """The kernel of a blur by a and then by b."""
+    return scipy.ndimage.convolve(np.pad(a, b.shape[0] // 2), b, mode="constant")
 
 
 def to_uint8(x: Float64[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:

@@ -40,9 +40,8 @@ class RandomHoles:
 
     def __call__(self, x: Picture, rng: np.random.Generator) -> Degraded:
         side = _side(self.side, x)
-        tops = rng.integers(0, x.shape[0] - side, self.count, endpoint=True)
-        lefts = rng.integers(0, x.shape[1] - side, self.count, endpoint=True)
-        return _without(x, [(top, left, side) for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)])
+        places = rng.integers(0, (x.shape[0] - side, x.shape[1] - side), (self.count, 2), endpoint=True)
+        return _without(x, [(top, left, side) for top, left in places.tolist()])
 
 
 def _side(share: float, x: Picture) -> int:

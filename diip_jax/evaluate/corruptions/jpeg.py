@@ -11,7 +11,7 @@ from diip_jax.evaluate.corruptions.degraded import Degraded, Picture, to_uint8
 
 @dataclasses.dataclass(frozen=True)
 class Jpeg:
-    """y = x written as JPEG (Pillow's defaults, chroma 4:2:0) and decoded again.
+    """y = x written as JPEG (Pillow's defaults; colours at half the resolution, 4:2:0) and decoded again.
 
     Attributes:
         quality: 1 (worst) to 95, the libjpeg scale.

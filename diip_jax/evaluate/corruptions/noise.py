@@ -44,3 +44,18 @@ class MixedNoise:
         n1, n2 = rng.standard_normal((2, *x.shape))
         v = 0.8 * (u + self.speckle * n1 * u) + 0.2 * (u + self.sigma * n2)
         return Degraded(2 * v - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SaltAndPepper:
+    """y = x, but for a share of the pixels that are -1 or 1, all channels alike and both equally probable.
+
+    Attributes:
+        share: probability of a pixel to be replaced.
+    """
+
+    share: float
+
+    def __call__(self, x: Picture, rng: np.random.Generator) -> Degraded:
+        replaced, salt = rng.random((2, *x.shape[:2], 1))
+        return Degraded(np.where(replaced < self.share, np.where(salt < 0.5, 1.0, -1.0), x))
