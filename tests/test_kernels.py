@@ -2,8 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from diip_jax import operators
 from diip_jax.operators import Known
@@ -19,21 +17,9 @@ def test_a_kernel_is_not_negative_and_sums_to_1(model):
         np.testing.assert_allclose(k.sum(), 1, rtol=1e-6)
 
 
-def test_network_equals_selfdeblurs_in_torch():
-    kernel = operators.kernel_network(7)
-    eta = jax.jit(kernel.init)(jax.random.key(1))
-    assert eta["noise"].shape == (200,) and 0 <= eta["noise"].min() and 0.09 < eta["noise"].max() <= 0.1
-    first, second = nn.Linear(200, 1000), nn.Linear(1000, 49)
-    for layer, weights in zip((first, second), (eta["weights"]["Dense_0"], eta["weights"]["Dense_1"]), strict=True):
-        bound = layer.in_features**-0.5
-        for ours, theirs in ((weights["kernel"].T, layer.weight), (weights["bias"], layer.bias)):
-            # Both are drawn from the same uniform distribution.
-            assert 0.98 * bound < np.abs(ours).max() <= bound or ours.size < 1000
-            np.testing.assert_allclose(ours.std(), theirs.std().item(), rtol=0.2)
-            theirs.data.copy_(torch.from_numpy(np.array(ours)))
-    network = nn.Sequential(first, nn.ReLU6(), second, nn.Softmax(dim=0))
-    expected = network(torch.from_numpy(np.array(eta["noise"]))).detach().numpy().reshape(7, 7)
-    np.testing.assert_allclose(kernel.apply(eta, Known()), expected, rtol=1e-5)
+def test_the_network_reads_small_positive_noise():
+    noise = jax.jit(operators.kernel_network(3).init)(jax.random.key(0))["noise"]
+    assert noise.shape == (200,) and noise.min() >= 0 and 0.09 < noise.max() <= 0.1
 
 
 def test_the_networks_input_is_never_learned():

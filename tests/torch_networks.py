@@ -2,13 +2,17 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import torch
 from diffusers import UNet2DModel
 from torch import nn
 from torch.nn import functional as F
 
 from diip_jax.convert.torch_configs import to_diffusers
+from diip_jax.convert.torch_names import detect_family, map_weights
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
+from diip_jax.prior import Prior, param_shapes
 
 
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -28,6 +32,14 @@ def diffusers_network(config: DDPMUNetConfig, seed: int = 0) -> UNet2DModel:
     with torch.device("meta"):  # torch's own initialisation would be thrown away
         network = UNet2DModel(**to_diffusers(config))
     return randomise(network.to_empty(device="cpu"), seed)
+
+
+def prior_of(network: torch.nn.Module, config: DDPMUNetConfig) -> Prior:
+    """The same network in JAX."""
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    family = detect_family(set(weights))
+    params = map_weights(weights, param_shapes(config), family, len(config.block_channels))
+    return Prior(jax.tree.map(jnp.asarray, params), config)
 
 
 class _Block(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from diip_jax.loop import Problem
 from diip_jax.methods.bird import BIRD
 from diip_jax.methods.diip import DIIP
+from diip_jax.methods.inversion import NoiseInversion
 from diip_jax.prior import Prior
 
 __all__ = ["BIRD", "DIIP", "METHODS", "Method", "method_named"]
@@ -23,7 +24,7 @@ class Method(Protocol):
         ...
 
 
-METHODS = {"diip": DIIP, "bird": BIRD}
+METHODS: dict[str, type[NoiseInversion]] = {"diip": DIIP, "bird": BIRD}
 
 
 def method_named(name: str, settings: Mapping[str, Any], preset: str | None = None) -> Method:

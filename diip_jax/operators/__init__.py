@@ -1,5 +1,6 @@
 """Degradation operators H_eta: the plug that says how a clean image x becomes the observed y = H_eta(x).
 
+known          what is known of each image: mask, kernel
 operator       what an operator is; identity, mask
 kernels        where a blur kernel comes from: a network, logits, or what is known
 blurs          blur by one kernel, or by one that changes over the image
@@ -9,7 +10,8 @@ compositions   what may follow: down-sampling, gain and offset
 from diip_jax.operators.blurs import Boundary, blur, convolve, varying_blur
 from diip_jax.operators.compositions import downsample, gain_offset
 from diip_jax.operators.kernels import KernelModel, kernel_logits, kernel_network, known_kernel
-from diip_jax.operators.operator import Geometry, Known, Operator, identity, mask
+from diip_jax.operators.known import Known, check_known
+from diip_jax.operators.operator import Geometry, Operator, identity, mask
 
 __all__ = [
     "Boundary",
@@ -18,6 +20,7 @@ __all__ = [
     "Known",
     "Operator",
     "blur",
+    "check_known",
     "convolve",
     "downsample",
     "gain_offset",

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Float, Image, Observed, PRNGKey
 from diip_jax.operators.kernels import KernelModel
-from diip_jax.operators.operator import Geometry, Known, Operator
+from diip_jax.operators.known import Known
+from diip_jax.operators.operator import Geometry, Operator
 
 Boundary = Literal["zero", "reflect", "valid"]
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Image, Observed, PRNGKey
-from diip_jax.operators.operator import Known, Operator
+from diip_jax.operators.known import Known
+from diip_jax.operators.operator import Operator
 
 
 def downsample(operator: Operator, scale: int) -> Operator:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Float, PRNGKey
 from diip_jax.models.kernel_network import INPUTS, KernelNetwork
-from diip_jax.operators.operator import Known
+from diip_jax.operators.known import Known
 
 
 class KernelModel(NamedTuple):

@@ -5,21 +5,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from diip_jax.array_types import Any, Array, Bool, Float, Image, Observed, PRNGKey
-
-
-class Known(NamedTuple):
-    """What is known of an image's degradation: data, so that another mask is not another XLA program.
-
-    Every leaf has a leading batch axis outside `vmap`. None: not given.
-
-    Attributes:
-        mask: `[h, w]`, true where y shows the image.
-        kernel: `[K, K]`, the blur kernel, of sum 1.
-    """
-
-    mask: Bool[Array, "h w"] | None = None
-    kernel: Float[Array, "K K"] | None = None
+from diip_jax.array_types import Any, Array, Image, Observed, PRNGKey
+from diip_jax.operators.known import Known
 
 
 class Geometry(NamedTuple):
@@ -80,10 +67,8 @@ def identity() -> Operator:
 
 def mask() -> Operator:
     """H(x) = m ⊙ x with a known mask m: inpainting. A hidden pixel is 0, the middle of the range."""
-
-    def apply(eta: Any, x: Image, known: Known) -> Image:
-        if known.mask.shape != x.shape[:2]:
-            raise ValueError(f"mask is {known.mask.shape}: expected {x.shape[:2]}, the image's size")
-        return jnp.where(known.mask[..., None], x, 0)
-
-    return Operator(init=lambda key: (), apply=apply, needs=("mask",))
+    return Operator(
+        init=lambda key: (),
+        apply=lambda eta, x, known: jnp.where(known.mask[..., None], x, 0),
+        needs=("mask",),
+    )
