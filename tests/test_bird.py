@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import itertools
 from typing import get_args
 
 import jax
@@ -115,7 +116,7 @@ def test_alternating_updates_take_turns():
         states.append(advance(states[-1], jnp.int32(k + 1)))
     moved = [
         (bool((a.u != b.u).any()), bool((a.eta["offset"] != b.eta["offset"]).any()))
-        for a, b in zip(states, states[1:], strict=False)
+        for a, b in itertools.pairwise(states)
     ]
     # Rounding in the projection may move z where it does not step.
     assert [eta for _, eta in moved] == [False, True, False, True] and moved[0][0] and moved[2][0]
@@ -186,7 +187,10 @@ def test_other_presets_are_refused(settings, preset, message):
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ({"degradation": "rain"}, "degradation='rain': expected one of identity, blur, varying_blur, downsample, mask,"),
+        (
+            {"degradation": "rain"},
+            "degradation='rain': expected one of identity, blur, varying_blur, downsample, mask,",
+        ),
         ({"kernel_model": "prior"}, "kernel_model='prior': expected one of network, logits, known"),
         ({"boundary": "wrap"}, "boundary='wrap': expected one of zero, reflect, valid"),
         ({"updates": "never"}, "updates='never': expected one of joint, alternating"),

@@ -22,7 +22,12 @@ def test_what_is_needed_is_handed_on():
         (("mask",), None, None, "the method needs masks: see `degradation`"),
         ((), np.ones(SHAPE, bool), None, "the method takes no masks: see"),
         (("kernel",), None, None, "the method needs kernels: see"),
-        (("mask",), np.ones((2, 5, 4), bool), None, r"masks have shape \(2, 5, 4\): expected \(2, 4, 5\), one of its size"),
+        (
+            ("mask",),
+            np.ones((2, 5, 4), bool),
+            None,
+            r"masks have shape \(2, 5, 4\): expected \(2, 4, 5\), one of its size",
+        ),
         (("mask",), np.ones(SHAPE), None, "masks are float64: expected bool, true at one pixel of each image at least"),
         (("mask",), np.zeros(SHAPE, bool), None, "true at one pixel of each image at least"),
         (("kernel",), None, KERNELS[0], r"kernels have shape \(3, 3\): expected \(2, K, K\), one for each image"),

@@ -174,8 +174,9 @@ def _problem(method: Method, prior: Prior, given: dict[str, Any]) -> Problem:
         for name in given:
             if (given[name] is not None) != (name in operator.needs):
                 raise ValueError(_NEEDED[name] if name in operator.needs else _NOT_NEEDED[name])
+        y_shape = operator.geometry.y_shape(prior.image_shape)
         known = Known(
-            mask=None if given["mask"] is None else jnp.ones(operator.geometry.y_shape(prior.image_shape)[:2], bool),
+            mask=None if given["mask"] is None else jnp.ones(y_shape[:2], bool),
             kernel=None if given["kernel"] is None else jnp.asarray(given["kernel"]),
         )
         key = jax.random.key(0)
