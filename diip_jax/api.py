@@ -3,15 +3,16 @@
 import dataclasses
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from diip_jax import loop
+from diip_jax import distribute, loop
 from diip_jax.array_types import Array, Image, Scalar
 from diip_jax.methods import METHODS, Method, method_named
 from diip_jax.operators import check_known
@@ -82,6 +83,7 @@ def restore(
     seed: int = 0,
     samples: int = 1,
     batch_size: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
     references: np.ndarray | Array | None = None,
     masks: np.ndarray | Array | None = None,
     kernels: np.ndarray | Array | None = None,
@@ -91,10 +93,11 @@ def restore(
 ) -> Restored:
     """Restores degraded images with a frozen diffusion prior.
 
-    Every batch is one XLA program; a second call with the same method, settings and batch shape compiles nothing. An
-    image's result depends on the image, the seed and the settings, not on the other images of the call: its random key
-    is derived from the seed and its own pixels. On a CPU this holds to the last bit; on an accelerator to rounding,
-    which a long optimisation can amplify, because convolutions round differently in batches of another size.
+    Every batch is one XLA program, split over the devices; a second call with the same method, settings, batch shape
+    and devices compiles nothing. An image's result depends on the image, the seed and the settings, neither on the
+    other images of the call nor on the number of devices: its random key is derived from the seed and its own pixels.
+    On a CPU this holds to the last bit; on an accelerator to rounding, which a long optimisation can amplify, because
+    convolutions round differently where a device has another number of images.
 
     Args:
         prior: from `load_prior`.
@@ -104,7 +107,8 @@ def restore(
         seed: of the initial noise.
         samples: restorations per image from different initial noise; `.images` is their mean.
         batch_size: (image, sample) pairs restored at once; None for all. A smaller last batch is padded with pairs that
-            count as stopped, so that it runs in the same program.
+            count as stopped, so that it runs in the same program; so is one that the devices do not divide.
+        devices: those that share a batch; None for all of this process. The parameters are copied to each.
         references: clean images, of the restored images' size; adds the trace "psnr". They influence nothing else.
         masks: `[N, h, w]` bool, true where an image shows what it should; BIRD's degradation "mask" needs them.
         kernels: `[N, K, K]` float of sum 1, K the method's `kernel_size`; BIRD's kernel_model "known" needs them.
@@ -139,16 +143,20 @@ def restore(
         if clean.shape != expected:
             raise ValueError(f"references have shape {clean.shape}, restored images {expected}: expected equal shapes")
 
+    mesh = distribute.device_mesh(batch_size, devices)
+    slots = distribute.padded_size(batch_size, mesh)
+    prior = distribute.replicate(prior, mesh)
     keys = _keys(y, seed, samples)
     batches = []
     for first in range(0, jobs, batch_size):
         running = range(first, min(first + batch_size, jobs))
-        pairs = np.array([*running] + [first] * (batch_size - len(running)))
+        pairs = np.array([*running] + [first] * (slots - len(running)))
         who = pairs // samples
-        stopped = np.arange(batch_size) >= len(running)
-        data = jax.tree.map(lambda leaf, who=who: leaf[who], (y, clean, known))
+        stopped = np.arange(slots) >= len(running)
+        given = jax.tree.map(lambda leaf, who=who: leaf[who], (y, clean, known))
         report = _reporter(progress, running, jobs)
-        state = _run(prior, chosen, data, keys[pairs], stopped, report, report_every)
+        inputs = distribute.split((given, keys[pairs], stopped), mesh)
+        state = _run(mesh, prior, chosen, inputs, report, report_every)
         batches.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: len(running)], state))  # noqa: B023
     return _collect(batches, images, samples, problem.rule.names)
 
@@ -208,30 +216,36 @@ def _psnr(image: Image, reference: Image) -> Scalar:
     return 10 * jnp.log10(4 / jnp.mean((jnp.clip(image, -1, 1) - reference) ** 2))
 
 
-@partial(jax.jit, static_argnames=("method", "monitored"))
-def _start(prior, method, monitored, y, keys, stopped):
-    return loop.start(_problem(prior, method, y.shape[1:], monitored), y, keys, stopped)
+@partial(jax.jit, static_argnames=("mesh", "method", "monitored"))
+def _start(mesh, prior, method, monitored, y, keys, stopped):
+    def start(prior, part):
+        problem = _problem(prior, method, y.shape[1:], monitored)
+        return loop.start(problem, *part)
+
+    return distribute.on_each_device(start, mesh)(prior, (y, keys, stopped))
 
 
-@partial(jax.jit, static_argnames=("method", "one_by_one"), donate_argnames=("state",))
-def _advance(prior, method, y, state, until, references, known, one_by_one):
-    problem = _problem(prior, method, y.shape[1:], references is not None)
-    return loop.advance(problem, y, state, until, references, known, one_by_one=one_by_one)
+@partial(jax.jit, static_argnames=("mesh", "method", "one_by_one"), donate_argnames=("state",))
+def _advance(mesh, prior, method, given, state, until, one_by_one):
+    def advance(whole, part):
+        (prior, until), ((y, references, known), state) = whole, part
+        problem = _problem(prior, method, y.shape[1:], references is not None)
+        return loop.advance(problem, y, state, until, references, known, one_by_one=one_by_one)
+
+    return distribute.on_each_device(advance, mesh)((prior, until), (given, state))
 
 
-def _run(prior, method, data, keys, stopped, report, report_every) -> loop.State:
-    """One batch, (y, references, known), to its end; of the final state what the result needs."""
-    y, references, known = jax.tree.map(jnp.asarray, data)
-    state = _start(prior, method, references is not None, y, keys, stopped)
-    # Parameters may be committed to a device. What `_start` returns is not, what `_advance` returns then is: unless it
-    # is placed here, the second call of `_advance` compiles again.
-    state = jax.device_put(state, getattr(jax.tree.leaves(prior.params)[0], "sharding", None))
-    one_by_one = jax.default_backend() == "cpu"
+def _run(mesh: Mesh, prior: Prior, method: Method, inputs: tuple, report: Any, report_every: int) -> loop.State:
+    """One batch to its end; of the final state what the result needs."""
+    given, keys, stopped = inputs
+    y, references, _ = given
+    state = _start(mesh, prior, method, references is not None, y, keys, stopped)
+    one_by_one = distribute.on_cpu(mesh)
     limit = next(iter(state.traces.values())).shape[-1]
     until = 0
-    while until < limit and not bool(jnp.all(state.verdict.stop)):
+    while until < limit and not np.asarray(state.verdict.stop).all():
         until = limit if report is None else min(until + report_every, limit)
-        state = _advance(prior, method, y, state, jnp.int32(until), references, known, one_by_one)
+        state = _advance(mesh, prior, method, given, state, jnp.int32(until), one_by_one)
         if report is not None:
             report(state)
     return state._replace(u=None, u_moments=None, eta=None, eta_moments=None, rule=None)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from diip_jax import loop
+from diip_jax import command, loop
 from diip_jax.methods import DIIP
-from diip_jax.prior import CheckpointError, Prior, load_prior
+from diip_jax.prior import Prior
 
 PROGRAM = "diip_jax.bench"
 
@@ -88,49 +88,40 @@ def _flops(prior: Prior, method: DIIP, y: jax.Array) -> float:
 
 
 def _flag_values() -> flags.FlagValues:
-    values = flags.FlagValues()
-    flags.DEFINE_string("checkpoint", None, "prior; without it the bundled one", flag_values=values)
+    values = command.prior_flags()
     flags.DEFINE_list("batch_size", ["1", "8"], "batch sizes", flag_values=values)
     flags.DEFINE_multi_enum(
         "gradient", ["detached", "full"], ["detached", "full"], "gradient modes; repeatable", flag_values=values
     )
     flags.DEFINE_integer("stride", 100, "timesteps that a DDIM step takes", flag_values=values)
-    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of the arithmetic", flag_values=values)
     flags.DEFINE_integer("repeats", 10, "timed iterations", lower_bound=1, flag_values=values)
-    flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
+
+
+def _print_table(values: flags.FlagValues) -> None:
+    batch_sizes = [int(size) for size in values.batch_size]
+    if min(batch_sizes, default=0) < 1:
+        raise command.UsageError(f"--batch_size={','.join(values.batch_size)}: expected at least 1")
+    prior = command.prior_of(values)
+    methods = {
+        mode: DIIP(stride=values.stride, gradient=mode, max_iterations=values.repeats + 1, stopping="budget")
+        for mode in values.gradient
+    }
+    print("| gradient | batch | compile (s) | iteration (s) | per image (s) | GFLOP/s | memory (MB) |")
+    print("|---|---|---|---|---|---|---|")
+    for (mode, method), batch in itertools.product(methods.items(), batch_sizes):
+        m = measure(prior, method, batch, values.repeats)
+        print(
+            f"| {mode} | {batch} | {m.compile_seconds:.1f} | {m.iteration_seconds:.3f} "
+            f"| {m.iteration_seconds / batch:.3f} | {m.flops / m.iteration_seconds / 1e9:.0f} "
+            f"| {m.memory_bytes / 1e6:.0f} |",
+            flush=True,
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
-    values = _flag_values()
-    try:
-        values([PROGRAM, *arguments])
-        if values.help:
-            print(f"{__doc__}\n{values.get_help()}")
-            return 0
-        batch_sizes = [int(size) for size in values.batch_size]
-        if min(batch_sizes, default=0) < 1:
-            raise ValueError(f"--batch_size={','.join(values.batch_size)}: expected at least 1")
-        prior = load_prior(values.checkpoint, dtype=values.dtype)
-        methods = {
-            mode: DIIP(stride=values.stride, gradient=mode, max_iterations=values.repeats + 1, stopping="budget")
-            for mode in values.gradient
-        }
-        print("| gradient | batch | compile (s) | iteration (s) | per image (s) | GFLOP/s | memory (MB) |")
-        print("|---|---|---|---|---|---|---|")
-        for (mode, method), batch in itertools.product(methods.items(), batch_sizes):
-            m = measure(prior, method, batch, values.repeats)
-            print(
-                f"| {mode} | {batch} | {m.compile_seconds:.1f} | {m.iteration_seconds:.3f} "
-                f"| {m.iteration_seconds / batch:.3f} | {m.flops / m.iteration_seconds / 1e9:.0f} "
-                f"| {m.memory_bytes / 1e6:.0f} |",
-                flush=True,
-            )
-    except (flags.Error, CheckpointError, ValueError) as error:
-        print(f"{PROGRAM}: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(PROGRAM, str(__doc__), _flag_values(), _print_table, arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from diip_jax.array_types import Array, Float, Images, Num
 from diip_jax.schedule import Schedule, Variant, steps
 
 Gradient = Literal["detached", "full"]
+Remat = Literal["none", "step", "block"]
 
 
 @runtime_checkable
@@ -21,7 +22,9 @@ class NoisePredictor(Protocol):
     @property
     def schedule(self) -> Schedule: ...
 
-    def eps(self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"]) -> Float[Array, "B H W C"]: ...
+    def eps(
+        self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"], *, remat_blocks: bool = False
+    ) -> Float[Array, "B H W C"]: ...
 
 
 def reverse(
@@ -31,6 +34,7 @@ def reverse(
     *,
     variant: Variant = "code",
     gradient: Gradient = "detached",
+    remat: Remat = "step",
 ) -> Images:
     """Noise to image: x_0 = DDIMReverse(z, stride), one `lax.scan` over the visited timesteps.
 
@@ -47,14 +51,19 @@ def reverse(
             direction (eq. 18) is re-derived from the clipped x0_hat. "paper": t = 1000, ..., stride, no clipping.
         gradient: how reverse-mode differentiation goes through it. "detached" holds the network's output constant, as
             BIRD's released code does: no network backward, no activations kept, d x_0 / d z diagonal. "full" is the
-            papers' formula: through the network, activations recomputed step by step.
+            papers' formula: through the network.
+        remat: what the backward pass of "full" computes again to save memory. "none": nothing, the activations of all
+            steps are kept. "step": it keeps x_t of every step, and the activations of one step at a time. "block":
+            within that step it keeps only what passes between the network's residual blocks.
 
     Returns:
         `[B, H, W, C]` float32; in [-1, 1] for variant "code".
 
     Raises:
-        ValueError: stride is no divisor of T, or an unknown variant or gradient.
+        ValueError: stride is no divisor of T, or an unknown variant, gradient or remat.
     """
+    if remat not in get_args(Remat):
+        raise ValueError(f"remat={remat!r}: expected one of {', '.join(get_args(Remat))}")
     if gradient not in get_args(Gradient):
         raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
     visited = _visited(prior, stride, variant, z.dtype)
@@ -62,15 +71,18 @@ def reverse(
     def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         t, alpha_bar, alpha_bar_next = at
         # Stopped before the network, not behind it: differentiation then never traces the network at all.
-        eps = _eps(prior, jax.lax.stop_gradient(x_t) if gradient == "detached" else x_t, t)
+        network_input = jax.lax.stop_gradient(x_t) if gradient == "detached" else x_t
+        eps = prior.eps(network_input, jnp.full(x_t.shape[:1], t), remat_blocks=remat == "block")
         x0_hat = (x_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
         if variant == "code":
             x0_hat = jnp.clip(x0_hat, -1.0, 1.0)
             eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
-    if gradient == "full":
-        step = jax.checkpoint(step)
+    if gradient == "full" and remat != "none":
+        # In a scan the compiler has nothing to merge a step's recomputation with; the barriers against that would keep
+        # it from moving what depends on the kernels alone out of the loop.
+        step = jax.checkpoint(step, prevent_cse=False)
     return jax.lax.scan(step, z, visited)[0]
 
 
@@ -104,7 +116,7 @@ def invert(
         t, alpha_bar, alpha_bar_next = at
 
         def solve(_: Array, x_t: Array) -> Array:
-            eps = _eps(prior, x_t, t)
+            eps = prior.eps(x_t, jnp.full(x_t.shape[:1], t))
             x0_hat = (x_next - jnp.sqrt(1 - alpha_bar_next) * eps) / jnp.sqrt(alpha_bar_next)
             return jnp.sqrt(alpha_bar) * x0_hat + jnp.sqrt(1 - alpha_bar) * eps
 
@@ -116,7 +128,3 @@ def invert(
 def _visited(prior: NoisePredictor, stride: int, variant: Variant, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
     t, alpha_bar, alpha_bar_next = steps(prior.schedule, stride, variant)
     return jnp.asarray(t), jnp.asarray(alpha_bar, dtype), jnp.asarray(alpha_bar_next, dtype)
-
-
-def _eps(prior: NoisePredictor, x_t: Array, t: Array) -> Array:
-    return prior.eps(x_t, jnp.full(x_t.shape[:1], t))

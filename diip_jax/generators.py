@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Image, PRNGKey
-from diip_jax.ddim import Gradient, reverse
+from diip_jax.ddim import Gradient, Remat, reverse
 from diip_jax.prior import Prior
 from diip_jax.schedule import Variant
 
@@ -33,19 +33,20 @@ def ddim(
     stride: int = 100,
     variant: Variant = "code",
     gradient: Gradient = "detached",
+    remat: Remat = "step",
     project: bool = True,
 ) -> Generator:
     """The frozen prior's deterministic DDIM map: u is the input noise z `[H, W, C]`, drawn from N(0, I).
 
     Args:
         image_shape: (H, W, C) of the image.
-        stride, variant, gradient: see `diip_jax.ddim.reverse`.
+        stride, variant, gradient, remat: see `diip_jax.ddim.reverse`.
         project: put z back on the sphere of radius sqrt(H W C) after every step (BIRD, Algorithm 1 line 5; its code
             counts the channels into the radius, its paper does not). False leaves z free.
     """
     return Generator(
         init=lambda key: jax.random.normal(key, image_shape),
-        apply=lambda z: reverse(prior, z[None], stride, variant=variant, gradient=gradient)[0],
+        apply=lambda z: reverse(prior, z[None], stride, variant=variant, gradient=gradient, remat=remat)[0],
         project=to_sphere if project else lambda z: z,
     )
 

@@ -23,6 +23,7 @@ __all__ = [
     "Fitted",
     "ImageError",
     "LoadedImage",
+    "check_png",
     "check_writable",
     "find_images",
     "fit_to_size",
@@ -136,8 +137,7 @@ def write_image(path: str | os.PathLike[str], rgb: ArrayLike, alpha: ArrayLike |
     rgb: [H, W, 3] or grey [H, W], float in [-1, 1] or uint8. alpha: [H, W], float in [0, 1] or uint8, or None.
     Raises ValueError for other shapes, dtypes or extensions, ImageError if the file cannot be written.
     """
-    if Path(path).suffix.lower() != ".png":
-        raise ImageError(path, "outputs are PNG; end the name in .png")
+    check_png(path)
     pixels = to_uint8(rgb)
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or 0 in pixels.shape:
         raise ValueError(f"image has shape {pixels.shape}, expected [H, W, 3] or [H, W]; write one image at a time")
@@ -153,6 +153,12 @@ def write_image(path: str | os.PathLike[str], rgb: ArrayLike, alpha: ArrayLike |
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=srgb)
     write_bytes(path, buffer.getvalue())
+
+
+def check_png(path: str | os.PathLike[str]) -> None:
+    """Raises ImageError unless the name ends in .png: something else would be called what it is not."""
+    if Path(path).suffix.lower() != ".png":
+        raise ImageError(path, "outputs are PNG; end the name in .png")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -69,12 +69,15 @@ class Prior:
         """(H, W, C) of the images that the prior was trained on."""
         return (self.model.image_size, self.model.image_size, self.model.in_channels)
 
-    def eps(self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"]) -> Float[Array, "B H W C"]:
+    def eps(
+        self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"], *, remat_blocks: bool = False
+    ) -> Float[Array, "B H W C"]:
         """The predicted noise eps_theta(x_t, t).
 
         Args:
             x_t: noisy images, float32 of unit variance at the largest t.
             t: timesteps 0 .. T-1.
+            remat_blocks: the backward pass computes the inside of every residual block again, to save memory.
 
         Raises:
             ValueError: a height or width that the network's levels do not divide, or a wrong number of channels.
@@ -82,7 +85,7 @@ class Prior:
         if x_t.ndim != 4:
             raise ValueError(f"x_t has shape {x_t.shape}: expected [B, H, W, C]")
         check_image_shape(self, x_t.shape[1:])
-        return _apply(self.model, self.dtype, self.params, x_t, t)
+        return _apply(self.model, self.dtype, remat_blocks, self.params, x_t, t)
 
     def with_dtype(self, dtype: str) -> "Prior":
         """The same prior computing in "float32" or "bfloat16" (parameters stay float32).
@@ -95,9 +98,9 @@ class Prior:
         return dataclasses.replace(self, dtype=dtype)
 
 
-@partial(jax.jit, static_argnames=("model", "dtype"))
-def _apply(model: models.ModelConfig, dtype: str, params: Params, x_t: Array, t: Array) -> Array:
-    return jnp.asarray(models.network(model, dtype).apply({"params": params}, x_t, t))
+@partial(jax.jit, static_argnames=("model", "dtype", "remat_blocks"))
+def _apply(model: models.ModelConfig, dtype: str, remat_blocks: bool, params: Params, x_t: Array, t: Array) -> Array:
+    return jnp.asarray(models.network(model, dtype, remat_blocks=remat_blocks).apply({"params": params}, x_t, t))
 
 
 def check_image_shape(prior: Prior, shape: tuple[int, ...]) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -81,3 +82,10 @@ def pixels(path: Path) -> np.ndarray:
 def record(path: Path) -> dict:
     """A JSON file."""
     return json.loads(path.read_text())
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]

@@ -24,7 +24,7 @@ class ConstantNoise:
     value: float
     schedule: Schedule = Schedule()
 
-    def eps(self, x_t, t):
+    def eps(self, x_t, t, *, remat_blocks=False):
         return jnp.full_like(x_t, self.value)
 
 
@@ -35,7 +35,7 @@ class LinearNoise:
     gain: float
     schedule: Schedule = Schedule()
 
-    def eps(self, x_t, t):
+    def eps(self, x_t, t, *, remat_blocks=False):
         return self.gain * x_t
 
 

@@ -88,6 +88,16 @@ def test_detached_gradient_without_clipping_is_one_over_root_alpha_bar():
     np.testing.assert_allclose(gradient, 60.83, rtol=1e-4)
 
 
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_what_is_computed_again_does_not_change_the_full_gradient(remat):
+    prior, z = tiny_prior(), jax.random.normal(jax.random.key(0), (1, 16, 16, 3))
+
+    def gradient(remat):
+        return jax.grad(lambda z: jnp.sum(reverse(prior, z, 250, gradient="full", remat=remat) ** 2))(z)
+
+    np.testing.assert_allclose(gradient(remat), gradient("step"), rtol=1e-3, atol=1e-3)
+
+
 def test_full_gradient_equals_finite_differences_in_float64():
     with jax.enable_x64(True):
         prior = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), tiny_prior())
@@ -140,6 +150,8 @@ def test_more_fixed_point_iterations_invert_more_exactly():
 
 
 def test_unknown_gradient_and_iterations_are_refused():
+    with pytest.raises(ValueError, match="remat='all': expected one of none, step, block"):
+        inspect.unwrap(reverse)(ConstantNoise(0.0), jnp.zeros((1, 2, 2, 3)), remat="all")
     with pytest.raises(ValueError, match="gradient='true': expected one of detached, full"):
         inspect.unwrap(reverse)(ConstantNoise(0.0), jnp.zeros((1, 2, 2, 3)), gradient="true")
     with pytest.raises(ValueError, match="fixed_point_iterations=0: expected at least 1"):

@@ -8,9 +8,10 @@ from networks import images, tiny_prior
 from PIL import Image
 
 from diip_jax.evaluate import __main__ as command
+from diip_jax.evaluate.noise_prediction import noise_prediction_errors
 from diip_jax.evaluate.protocol import QUALITY, Entry
 from diip_jax.methods import DIIP
-from diip_jax.prior import save_prior
+from diip_jax.prior import load_prior, save_prior
 
 TINY = (
     Entry("a", DIIP(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
@@ -65,12 +66,28 @@ def test_one_entry_alone(arguments, tmp_path, capsys):
         (["--images={tmp}/clean.npz", "--entry=c"], "--entry=c: expected of a; b"),
         (["--images={tmp}/clean.npz", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
         (["--image={tmp}/clean.npz"], "Unknown command line flag 'image'"),
+        (["--images={tmp}/clean.npz", "--prior"], "--tasks, --output_dir: no effect with --prior; leave it out"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, extra, message, tmp_path, capsys):
     assert command.main([*arguments, *(part.format(tmp=tmp_path) for part in extra)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("diip_jax.evaluate: error: ") and message in error and error.count("\n") == 1
+
+
+def test_the_prior_is_judged_on_the_same_images(arguments, tmp_path, capsys):
+    judged = [arguments[0], "--prior", "--first=1"]
+    tables = []
+    for more in ([], [], ["--seed=1"], ["--dtype=bfloat16"]):
+        assert command.main([*judged, f"--images={tmp_path / 'clean.npz'}", *more]) == 0
+        tables.append(capsys.readouterr().out)
+    head, _, means, intervals = tables[0].splitlines()
+    assert head == "| t | 50 | 100 | 200 | 400 | 600 | 800 | mean |"
+    assert means.startswith("| prior, float32, 2 images | ") and intervals.startswith("| 95 % interval | ")
+    prior, clean = load_prior(tmp_path / "prior"), np.load(tmp_path / "clean.npz")["images"][1:]
+    assert f"| {noise_prediction_errors(prior, clean, np.array([50])).mean():.6f} |" in means
+    assert tables[0] == tables[1] and len({*tables}) == 3
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_of_another_size_are_refused(arguments, tmp_path, capsys):

@@ -9,7 +9,15 @@ import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from torch.nn import functional as F
 
-from diip_jax.models.layers import Attention, Conv, Dense, GroupNorm, timestep_embedding, upsample_nearest
+from diip_jax.models.layers import (
+    Attention,
+    Conv,
+    Dense,
+    GroupNorm,
+    UpsampleConv,
+    timestep_embedding,
+    upsample_nearest,
+)
 
 F32 = jnp.dtype("float32")
 
@@ -33,8 +41,8 @@ def nhwc(x: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kernel_size", "stride", "padding", "torch_padding", "size"),
     [
-        (3, 1, "SAME", (1, 1, 1, 1), (6, 5)),
-        (1, 1, "SAME", (0, 0, 0, 0), (3, 4)),
+        (3, 1, None, (1, 1, 1, 1), (6, 5)),
+        (1, 1, None, (0, 0, 0, 0), (3, 4)),
         (3, 2, ((0, 1), (0, 1)), (0, 1, 0, 1), (8, 6)),
         (3, 2, ((0, 1), (0, 1)), (0, 1, 0, 1), (7, 5)),
         (3, 2, ((1, 1), (1, 1)), (1, 1, 1, 1), (8, 6)),
@@ -132,18 +140,11 @@ def test_upsample_nearest():
     np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), expected)
 
 
-def test_gradients_of_the_convolution_equal_those_that_jax_derives():
-    """The convolution brings its own adjoint, for speed; JAX's transpose rule is the reference."""
-    x = jax.random.normal(jax.random.key(0), (2, 6, 5, 3))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
-    cotangent = jax.random.normal(jax.random.key(2), (2, 6, 5, 4))
-    layer = Conv(4, dtype=F32)
-
-    def ours(x, kernel):
-        return layer.apply({"params": {"kernel": kernel, "bias": jnp.zeros(4)}}, x)
-
-    def plain(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    for a, b in zip(jax.vjp(ours, x, kernel)[1](cotangent), jax.vjp(plain, x, kernel)[1](cotangent), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("size", [(3, 5), (1, 1), (8, 8)])
+def test_upsample_conv(size):
+    x, kernel, bias = random(2, *size, 4), random(3, 3, 4, 6, seed=1), random(6, seed=2)
+    doubled = F.interpolate(nchw(x), scale_factor=2.0, mode="nearest")
+    weight = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+    expected = F.conv2d(doubled, weight, torch.from_numpy(bias), padding=1)
+    given = apply(UpsampleConv(6, F32), {"kernel": kernel, "bias": bias}, x)
+    np.testing.assert_allclose(given, nhwc(expected), rtol=1e-5, atol=1e-5)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from diip_jax import models
+from diip_jax.command import UsageError, expanded
 from diip_jax.convert.torch_configs import PRESETS, ConfigError, model_from_diffusers, schedule_from_diffusers
 from diip_jax.convert.torch_files import ConversionError, find_source, first_line, read_weights
 from diip_jax.convert.torch_names import WeightError, detect_family, map_weights
@@ -221,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(values)
     except flags.Error as error:
         print(f"diip_jax.convert: error: {first_line(error)}; see --help", file=sys.stderr)
-    except (ConversionError, CheckpointError, OSError) as error:
+    except (ConversionError, CheckpointError, UsageError, OSError) as error:
         print(f"diip_jax.convert: error: {error}", file=sys.stderr)
     finally:
         logger.removeHandler(handler)
@@ -229,23 +230,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _expanded(flag: str, path: str) -> Path:
-    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ConversionError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
-
-
 def _run(values: Any) -> int:
     if values.inspect is not None:
         if values.source or values.output:
             raise ConversionError("--inspect goes without --source and --output")
-        print(describe(_expanded("inspect", values.inspect)))
+        print(describe(expanded("inspect", values.inspect)))
         return 0
     if not values.source or not values.output:
         raise ConversionError("--source and --output are needed, or --inspect; see --help")
-    source, output = _expanded("source", values.source), _expanded("output", values.output)
+    source, output = expanded("source", values.source), expanded("output", values.output)
     _refuse_existing(output)
     prior = read_torch_prior(source, values.preset)
     if values.verify and not _report_parity(source, prior, values.stored_dtype):

@@ -1,7 +1,11 @@
-"""Quality of DIIP on corrupted images: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
+"""Quality of DIIP on corrupted images, and of a prior: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
 
-Prints the table as markdown and keeps every trajectory in --output_dir, so that an interrupted run goes on where it
-stopped. The corruptions, settings, rules and numbers of images are those of `diip_jax.evaluate.protocol.QUALITY`.
+Prints the table of quality as markdown and keeps every trajectory in --output_dir, so that an interrupted run goes on
+where it stopped. The corruptions, settings, rules and numbers of images are those of
+`diip_jax.evaluate.protocol.QUALITY`.
+
+With --prior it prints instead how well the prior predicts noise on the images: the mean squared error at six timesteps,
+by which checkpoints can be compared. Nothing is kept then.
 """
 
 import dataclasses
@@ -13,28 +17,33 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from diip_jax import command
+from diip_jax.evaluate import noise_prediction
 from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.protocol import QUALITY, QUALITY_TASKS, table
 from diip_jax.evaluate.tables import markdown
 from diip_jax.image_reading import ImageError, find_images, read_image, to_uint8
 from diip_jax.images import check_writable, fit_to_size, write_json, write_text
-from diip_jax.prior import CheckpointError, Prior, load_prior
+from diip_jax.prior import Prior, bundled_checkpoint
 
 PROGRAM = "diip_jax.evaluate"
+# Flags of the table of quality alone.
+_OF_QUALITY = ("tasks", "entry", "output_dir")
 
 
 def _flag_values() -> flags.FlagValues:
-    values = flags.FlagValues()
+    values = command.prior_flags()
     flags.DEFINE_string(
         "images", None, "clean images: a folder, a glob, or an .npz that holds `images`", flag_values=values
     )
     flags.DEFINE_integer("first", 0, "leave out this many images at the beginning", lower_bound=0, flag_values=values)
+    flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", flag_values=values)
     flags.DEFINE_list("tasks", list(QUALITY_TASKS), f"corruptions, of {', '.join(CORRUPTIONS)}", flag_values=values)
     flags.DEFINE_multi_string("entry", [], "only these entries of the protocol; repeatable", flag_values=values)
-    flags.DEFINE_string("checkpoint", None, "prior; without it the bundled one", flag_values=values)
     flags.DEFINE_string("output_dir", "results/quality", "trajectories and tables", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of corruptions and restorations", lower_bound=0, flag_values=values)
-    flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "of corruptions and restorations; with --prior of the noise", lower_bound=0, flag_values=values
+    )
     return values
 
 
@@ -62,32 +71,37 @@ def read_clean(pattern: str, prior: Prior) -> np.ndarray:
     return np.stack([to_uint8(fit_to_size(read_image(path), height, width, "crop").rgb) for path in paths])
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
-    values = _flag_values()
-    try:
-        values([PROGRAM, *arguments])
-        if values.help:
-            print(f"{__doc__}\n{values.get_help()}")
-            return 0
-        if not values.images:
-            raise ValueError("--images is missing: give a folder, a glob or an .npz of clean images")
-        entries = [entry for entry in QUALITY if not values.entry or entry.name in values.entry]
-        if len(entries) < len(set(values.entry)) or not entries:
-            raise ValueError(f"--entry={','.join(values.entry)}: expected of {'; '.join(e.name for e in QUALITY)}")
-        folder = Path(values.output_dir)
-        check_writable(folder)
-        unknown = [task for task in values.tasks if task not in CORRUPTIONS]
-        if unknown or not values.tasks:
-            raise ValueError(f"--tasks={','.join(values.tasks)}: expected of {', '.join(CORRUPTIONS)}")
-        prior = load_prior(values.checkpoint)
-        clean = read_clean(values.images, prior)[values.first :]
-        if not len(clean):
-            raise ValueError(f"--first={values.first}: no image is left")
-        rows = table(entries, folder / "trajectories", prior, values.tasks, clean, values.seed)
-    except (flags.Error, CheckpointError, ImageError, ValueError) as error:
-        print(f"{PROGRAM}: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+def _clean(values: flags.FlagValues, prior: Prior) -> np.ndarray:
+    clean = read_clean(values.images, prior)[values.first :]
+    if not len(clean):
+        raise command.UsageError(f"--first={values.first}: no image is left")
+    return clean
+
+
+def _print_noise_prediction(values: flags.FlagValues) -> None:
+    given = [f"--{name}" for name in _OF_QUALITY if values[name].present]
+    if given:
+        raise command.UsageError(f"{', '.join(given)}: no effect with --prior; leave it out")
+    prior = command.prior_of(values)
+    clean = _clean(values, prior)
+    t = noise_prediction.timesteps(prior.schedule)
+    errors = noise_prediction.noise_prediction_errors(prior, clean, t, values.seed)
+    name = Path(values.checkpoint or bundled_checkpoint()).name
+    print(noise_prediction.markdown(f"{name}, {prior.dtype}, {len(clean)} images", t, errors), end="")
+
+
+def _print_quality(values: flags.FlagValues) -> None:
+    entries = [entry for entry in QUALITY if not values.entry or entry.name in values.entry]
+    if len(entries) < len(set(values.entry)) or not entries:
+        expected = "; ".join(entry.name for entry in QUALITY)
+        raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
+    folder = command.expanded("output_dir", values.output_dir)
+    check_writable(folder)
+    unknown = [task for task in values.tasks if task not in CORRUPTIONS]
+    if unknown or not values.tasks:
+        raise command.UsageError(f"--tasks={','.join(values.tasks)}: expected of {', '.join(CORRUPTIONS)}")
+    prior = command.prior_of(values)
+    rows = table(entries, folder / "trajectories", prior, values.tasks, _clean(values, prior), values.seed)
     text = markdown(rows)
     # A part of the protocol does not overwrite the whole.
     name = "quality" + "".join(
@@ -96,7 +110,17 @@ def main(arguments: Sequence[str]) -> int:
     write_text(folder / f"{name}.md", text)
     write_json(folder / f"{name}.json", [dataclasses.asdict(r) for r in rows])
     print(text, end="")
-    return 0
+
+
+def _evaluate(values: flags.FlagValues) -> None:
+    if not values.images:
+        raise command.UsageError("--images is missing: give a folder, a glob or an .npz of clean images")
+    (_print_noise_prediction if values.prior else _print_quality)(values)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
+    return command.run(PROGRAM, str(__doc__), _flag_values(), _evaluate, arguments)
 
 
 if __name__ == "__main__":

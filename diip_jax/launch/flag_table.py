@@ -32,8 +32,15 @@ _HELP: dict[str, dict[str, str]] = {
     "Prior and computation": {
         "checkpoint": "folder that python -m diip_jax.convert wrote; without it the bundled face prior",
         "dtype": "of the arithmetic",
-        "batch_size": "restorations at once; without it 1 on a CPU, 8 on an accelerator",
+        "batch_size": "restorations at once, split over the devices; without it 1 for each CPU, 8 for each accelerator",
         "seed": "of the random noise",
+    },
+    "Several processes": {
+        "distributed": "this is one of several processes that share the images, see launch/README.md; on TPU pods, in "
+        "Slurm, Open MPI and Kubernetes JAX finds out which one",
+        "coordinator": "elsewhere: HOST:PORT of process 0, the same in all of them",
+        "num_processes": "elsewhere: how many there are",
+        "process_id": "elsewhere: which one this is, counted from 0",
     },
     "Method": {
         "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known. The flags below are "
@@ -109,6 +116,10 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_enum, "dtype", "float32", ["float32", "bfloat16"])
     define(flags.DEFINE_integer, "batch_size", None, lower_bound=1)
     define(flags.DEFINE_integer, "seed", 0, lower_bound=0, upper_bound=2**32 - 1)
+    define(flags.DEFINE_boolean, "distributed", False)
+    define(flags.DEFINE_string, "coordinator", None)
+    define(flags.DEFINE_integer, "num_processes", None, lower_bound=1)
+    define(flags.DEFINE_integer, "process_id", None, lower_bound=0)
     define(flags.DEFINE_enum, "method", "diip", list(METHODS))
     define(flags.DEFINE_string, "preset", None)
     for name, line in METHOD_HELP.items():

@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from diip_jax import distribute
+from diip_jax.command import UsageError, expanded
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.launch.known_data import read_kernel
 from diip_jax.launch.plan import Job, KernelFile, Run, finished, plan_jobs
+from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
 from diip_jax.loop import Problem
@@ -35,10 +38,6 @@ _NOT_NEEDED = {
 }
 
 
-class UsageError(Exception):
-    """The command cannot start; one line that says why."""
-
-
 def main(arguments: Sequence[str]) -> int:
     """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
     console, tally = Console(), Tally()
@@ -52,15 +51,19 @@ def main(arguments: Sequence[str]) -> int:
         kernel = None if values.kernel is None else read_kernel(_existing("kernel", values.kernel))
         method = _method(values, kernel)
         paths, errors = _inputs([*values.image, *positional])
-        images = len(paths) + len(errors)
+        found = images = len(paths) + len(errors)
         reference = _reference_path(values.reference, len(paths))
         mask = None if values.mask is None else _existing("mask", values.mask)
         if not values.dry_run:
             keep_compiled_programs()
-        prior = _prior(values.checkpoint, values.dtype)
+        with meeting(values, console):
+            check_same_inputs(paths, errors)
+            prior = _prior(values.checkpoint, values.dtype)
         run = _run(values, method, prior, kernel)
-        jobs, name_errors = plan_jobs(paths, run, reference, mask)
-        for error in (*errors, *name_errors):
+        every_job, name_errors = plan_jobs(paths, run, reference, mask)
+        jobs, refused = distribute.share(every_job), distribute.share([*errors, *name_errors])
+        images = len(jobs) + len(refused)
+        for error in refused:
             tally.failed += 1
             console.error(str(error))
         if values.dry_run:
@@ -69,8 +72,8 @@ def main(arguments: Sequence[str]) -> int:
         elif jobs:
             check_writable(run.output_dir)
             restore_files(jobs, run, prior, console, tally)
-            if images > 1:
-                console.line(f"{tally.restored} restored, {tally.skipped} skipped, {tally.failed} failed")
+        if found > 1 and not values.dry_run:
+            console.line(_summary(tally, every_job))
         return 1 if tally.failed else 0
     except KeyboardInterrupt:
         done = f"{tally.restored + tally.skipped} of {images} images are finished"
@@ -85,14 +88,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def _expanded(flag: str, path: str) -> Path:
-    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
-
-
 def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Method:
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
@@ -104,9 +99,9 @@ def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Method:
 
 def _run(values: flags.FlagValues, method: Method, prior: Prior, kernel: KernelFile | None) -> Run:
     problem = _problem(method, prior, {"mask": values.mask, "kernel": kernel and kernel.values})
-    # Images of a batch that have stopped are computed along until the last one stops. An accelerator is faster with
-    # several at once nevertheless; a CPU is not.
-    usual_batch = 1 if jax.default_backend() == "cpu" else 8
+    # Images of a batch that have stopped are computed along until the last one of their device stops. An accelerator is
+    # faster with several at once nevertheless; a CPU is not.
+    usual_batch = (1 if jax.default_backend() == "cpu" else 8) * jax.local_device_count()
     return Run(
         method_name=values.method,
         method=method,
@@ -114,7 +109,7 @@ def _run(values: flags.FlagValues, method: Method, prior: Prior, kernel: KernelF
         geometry=problem.operator.geometry,
         estimates=tuple(jax.eval_shape(lambda: problem.operator.estimates(problem.operator.init(jax.random.key(0))))),
         kernel=kernel,
-        output_dir=_expanded("output_dir", values.output_dir),
+        output_dir=expanded("output_dir", values.output_dir),
         seed=values.seed,
         samples=values.samples,
         batch_size=values.batch_size or usual_batch,
@@ -135,7 +130,7 @@ def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:
 
 
 def _existing(flag: str, given: str) -> Path:
-    path = _expanded(flag, given)
+    path = expanded(flag, given)
     if not given or not path.exists():
         raise UsageError(f"--{flag}={given}: no such file or folder; check the path")
     if path.is_dir():
@@ -153,7 +148,7 @@ def _reference_path(reference: str | None, images: int) -> Path | None:
 
 
 def _prior(checkpoint: str | None, dtype: str) -> Prior:
-    prior = load_prior(None if checkpoint is None else _expanded("checkpoint", checkpoint), dtype=dtype)
+    prior = load_prior(None if checkpoint is None else expanded("checkpoint", checkpoint), dtype=dtype)
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
     return prior
@@ -185,6 +180,16 @@ def _problem(method: Method, prior: Prior, given: dict[str, Any]) -> Problem:
         flag = "--" if str(error).partition("=")[0] in METHOD_HELP else ""
         raise UsageError(f"{flag}{error}") from error
     return problem
+
+
+def _summary(tally: Tally, every_job: Sequence[Job]) -> str:
+    """The last line of a run; of one in several processes, the last one to end tells of all."""
+    text = f"{tally.restored} restored, {tally.skipped} skipped, {tally.failed} failed"
+    if jax.process_count() == 1:
+        return text
+    recorded = sum(job.output(".json").is_file() for job in every_job)
+    process = f"process {jax.process_index()} of {jax.process_count()}"
+    return f"{process}: {text}; {recorded} of all {len(every_job)} images have a record"
 
 
 def _describe(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tally: Tally) -> None:

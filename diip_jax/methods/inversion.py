@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import optax
 
 from diip_jax import generators
-from diip_jax.ddim import Gradient
+from diip_jax.ddim import Gradient, Remat
 from diip_jax.loop import Problem
 from diip_jax.operators import Operator, identity
 from diip_jax.prior import Prior
@@ -35,6 +35,7 @@ class NoiseInversion:
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
         variant: "code" or "paper", see `diip_jax.ddim.reverse`.
         gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`.
         project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
     """
 
@@ -48,6 +49,7 @@ class NoiseInversion:
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
+    remat: Remat = "step"
     project: bool = True
 
     def __post_init__(self) -> None:
@@ -81,6 +83,7 @@ class NoiseInversion:
                 stride=self.stride,
                 variant=self.variant,
                 gradient=self.gradient,
+                remat=self.remat,
                 project=self.project,
             ),
             operator=self.operator(image_shape[-1]),

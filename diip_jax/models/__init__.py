@@ -12,9 +12,12 @@ Network = nn.Module
 CONFIGS: dict[str, type[ModelConfig]] = {"ddpm_unet": DDPMUNetConfig}
 
 
-def network(config: ModelConfig, dtype: str = "float32") -> Network:
-    """The Flax module of a configuration, computing in `dtype`; its parameters are float32."""
-    return DDPMUNet(config, dtype=jnp.dtype(dtype))
+def network(config: ModelConfig, dtype: str = "float32", *, remat_blocks: bool = False) -> Network:
+    """The Flax module of a configuration, computing in `dtype`; its parameters are float32.
+
+    With `remat_blocks` the backward pass computes the inside of every residual block again.
+    """
+    return DDPMUNet(config, dtype=jnp.dtype(dtype), remat_blocks=remat_blocks)
 
 
 def architecture(config: ModelConfig) -> str:

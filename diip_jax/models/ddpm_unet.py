@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Num
-from diip_jax.models.layers import FLOAT32, Attention, Conv, Dense, GroupNorm, timestep_embedding, upsample_nearest
+from diip_jax.models.layers import FLOAT32, Attention, Conv, Dense, GroupNorm, UpsampleConv, timestep_embedding
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,14 @@ class ResBlock(nn.Module):
 
 
 class DDPMUNet(nn.Module):
-    """Predicts the noise of `x_t`: `[B, H, W, in_channels]` and t `[B]` to `[B, H, W, out_channels]` of x_t's dtype."""
+    """Predicts the noise of `x_t`: `[B, H, W, in_channels]` and t `[B]` to `[B, H, W, out_channels]` of x_t's dtype.
+
+    With `remat_blocks` the backward pass computes the inside of every residual block again.
+    """
 
     config: DDPMUNetConfig
     dtype: jnp.dtype = FLOAT32
+    remat_blocks: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"], t: Num[Array, " B"]) -> Float[Array, "B H W o"]:
@@ -107,7 +111,7 @@ class DDPMUNet(nn.Module):
                 skips.append(h)
 
         h = self._block("middle", 0, width, True, h, time)
-        h = ResBlock(width, c, self.dtype, name="middle_block_1")(h, time)
+        h = self._block("middle", 1, width, False, h, time)
 
         for level in reversed(range(len(c.block_channels))):
             width = c.block_channels[level]
@@ -115,14 +119,15 @@ class DDPMUNet(nn.Module):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._block(f"up_{level}", j, width, c.attention_levels[level], h, time)
             if level > 0:
-                h = Conv(width, dtype=self.dtype, name=f"up_{level}_upsample")(upsample_nearest(h))
+                h = UpsampleConv(width, self.dtype, name=f"up_{level}_upsample")(h)
 
         h = nn.silu(GroupNorm(c.norm_groups, c.norm_eps, self.dtype, name="norm_out")(h))
         return Conv(c.out_channels, dtype=self.dtype, name="conv_out")(h).astype(x.dtype)
 
     def _block(self, place: str, j: int, width: int, attention: bool, h: Array, time: Array) -> Array:
         c = self.config
-        h = ResBlock(width, c, self.dtype, name=f"{place}_block_{j}")(h, time)
+        block = nn.remat(ResBlock) if self.remat_blocks else ResBlock
+        h = block(width, c, self.dtype, name=f"{place}_block_{j}")(h, time)
         if attention:
             heads = width // (c.head_channels or width)
             h = Attention(heads, c.norm_groups, c.norm_eps, self.dtype, name=f"{place}_attention_{j}")(h)

@@ -10,15 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Any, Array, Float, Num
+from diip_jax.array_types import Array, Float, Num
+from diip_jax.models.convolution import Padding, convolution, precision, upsampling_convolution
 
 FLOAT32 = jnp.dtype("float32")
-_NHWC = ("NHWC", "HWIO", "NHWC")
-
-
-def _precision(dtype: jnp.dtype) -> jax.lax.Precision:
-    # Without it "float32" is bfloat16 passes on a TPU and TF32 on a GPU.
-    return jax.lax.Precision.DEFAULT if jnp.dtype(dtype) == jnp.bfloat16 else jax.lax.Precision.HIGHEST
 
 
 def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
@@ -35,20 +30,20 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... f"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=_precision(self.dtype))
+        y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=precision(self.dtype))
         return y + bias.astype(self.dtype)
 
 
 class Conv(nn.Module):
     """Two-dimensional convolution (cross-correlation) of NHWC images; kernel `[k, k, C_in, features]`.
 
-    `padding` is "SAME" (zeros) or the explicit pairs ((top, bottom), (left, right)).
+    `padding` is ((top, bottom), (left, right)) zeros; None pads an odd kernel's half side all around. Stride 1 or 2.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
-    padding: str | tuple[tuple[int, int], tuple[int, int]] = "SAME"
+    padding: Padding | None = None
     dtype: jnp.dtype = FLOAT32
 
     @nn.compact
@@ -56,43 +51,23 @@ class Conv(nn.Module):
         k = self.kernel_size
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel = x.astype(self.dtype), jnp.asarray(kernel, self.dtype)
-        if self.stride == 1 and self.padding == "SAME" and k % 2:
-            y = _conv_same(x, kernel)
-        else:
-            stride = (self.stride, self.stride)
-            y = _convolution(x, kernel, stride, self.padding)
+        padding = ((k // 2, k // 2), (k // 2, k // 2)) if self.padding is None else self.padding
+        y = convolution(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), padding, self.stride)
         return y + bias.astype(self.dtype)
 
 
-def _convolution(x: Array, kernel: Array, stride: tuple[int, int], padding: Any) -> Array:
-    precision = _precision(x.dtype)
-    return jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_NHWC, precision=precision)
+class UpsampleConv(nn.Module):
+    """Doubles height and width, repeating pixels, then convolves 3x3; kernel `[3, 3, C_in, features]`."""
 
+    features: int
+    dtype: jnp.dtype = FLOAT32
 
-@jax.custom_vjp
-def _conv_same(x: Array, kernel: Array) -> Array:
-    """Stride-1 convolution with zero padding that keeps height and width; the kernel's side is odd.
-
-    Reverse-mode differentiation only: a custom VJP rules out `jax.jvp`.
-    """
-    return _convolution(x, kernel, (1, 1), "SAME")
-
-
-def _conv_same_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _conv_same(x, kernel), (x, kernel)
-
-
-def _conv_same_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    # The adjoint in x is the convolution with the turned kernel. Written so, it is the same kind of convolution as the
-    # forward one; JAX's own transpose permutes dimension numbers instead, which XLA's CPU backend runs 10 times slower.
-    x, kernel = residuals
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    (kernel_gradient,) = jax.linear_transpose(lambda k: _convolution(x, k, (1, 1), "SAME"), kernel)(g)
-    return _conv_same(g, turned), kernel_gradient
-
-
-_conv_same.defvjp(_conv_same_forward, _conv_same_backward)
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W c"]) -> Float[Array, "B h w f"]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = upsampling_convolution(x.astype(self.dtype), jnp.asarray(kernel, self.dtype))
+        return y + bias.astype(self.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -137,10 +112,10 @@ class Attention(nn.Module):
             Dense(c, self.dtype, name=name)(tokens).reshape(b, h * w, self.heads, c // self.heads)
             for name in ("query", "key", "value")
         )
-        precision, wide = _precision(self.dtype), _at_least_float32(self.dtype)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=precision, preferred_element_type=wide)
+        exactly, wide = precision(self.dtype), _at_least_float32(self.dtype)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=exactly, preferred_element_type=wide)
         weights = nn.softmax(logits / (c // self.heads) ** 0.5, axis=-1).astype(self.dtype)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, precision=precision).reshape(b, h, w, c)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, precision=exactly).reshape(b, h, w, c)
         return x + Dense(c, self.dtype, name="out")(mixed)
 
 

@@ -17,9 +17,9 @@ _CONTACT_ANGLE = np.pi / 3  # Between the drop's surface and the glass at the ri
 class Raindrops:
     """y(p) = (1 - alpha(p)) x(p) + alpha(p) (G * r)(p), r(p) = x(p + d(p)), alpha = G * 1[p in a drop].
 
-    Each drop is a spherical cap seen through the glass: an ellipse with centre c uniform in the image, radius
-    uniform in log between `smallest` and `largest`, and ratio of the axes uniform in log in [3/4, 4/3]. With
-    u = (p - c) / radius (by axis; |u| < 1 inside), its unit normal (towards the scene) is
+    Each drop is a spherical cap seen through the glass: an ellipse with centre c uniform in the image, radius (the
+    geometric mean of its half-axes) uniform in log between `smallest` and `largest`, and ratio of the axes uniform in
+    log in [3/4, 4/3]. With u = (p - c) / half-axis (by axis; |u| < 1 inside), its unit normal (towards the scene) is
 
         n = (s u_x, s u_y, sqrt(1 - s^2 |u|^2)),  s = sin(contact angle), 60 degrees,
 
@@ -32,7 +32,7 @@ class Raindrops:
 
     Attributes:
         count: number of drops.
-        smallest, largest: radius.
+        smallest, largest: bounds of the radius.
         distance: D.
         blur: standard deviation of G. All four lengths are shares of the image's shorter side.
     """
@@ -45,7 +45,7 @@ class Raindrops:
 
     def __call__(self, x: Picture, rng: np.random.Generator) -> Degraded:
         side = min(x.shape[:2])
-        u = self._inside(x.shape[0], x.shape[1], rng)
+        u = self._coordinates(x.shape[0], x.shape[1], rng)
         squared = np.sum(u**2, axis=0)
         inside = squared < 1
         sine = np.sin(_CONTACT_ANGLE)
@@ -56,15 +56,15 @@ class Raindrops:
         alpha = scipy.ndimage.gaussian_filter(inside.astype(np.float64), sigma, mode="mirror")[..., None]
         return Degraded((1 - alpha) * x + alpha * refracted)
 
-    def _inside(self, height: int, width: int, rng: np.random.Generator) -> Float64[np.ndarray, "2 H W"]:
+    def _coordinates(self, height: int, width: int, rng: np.random.Generator) -> Float64[np.ndarray, "2 H W"]:
         """u of the drop with the smallest |u| at every pixel, (down, right)."""
         side = min(height, width)
+        grid = np.indices((height, width))
         nearest = np.full((2, height, width), np.inf)
         for where, size, stretch in zip(*np.split(rng.random((self.count, 4)), [2, 3], axis=1), strict=True):
             centre = where * (height, width) - 0.5
             radius = side * self.smallest * (self.largest / self.smallest) ** size
             axes = radius * (4 / 3) ** (np.array([1, -1]) * (stretch - 0.5))
-            grid = np.indices((height, width))
             u = (grid - centre[:, None, None]) / axes[:, None, None]
             nearest = np.where(np.sum(u**2, axis=0) < np.sum(nearest**2, axis=0), u, nearest)
         return nearest

@@ -1,0 +1,79 @@
+"""What the commands share: flags of the prior, paths with `~`, help, and one line on stderr for a user's mistake."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from diip_jax.prior import Prior, load_prior
+
+
+class UsageError(ValueError):
+    """The command cannot start; one line that says why."""
+
+
+def prior_flags() -> flags.FlagValues:
+    """The flags of every command that works on a prior: `--checkpoint`, `--dtype` and `--help`."""
+    # Not absl's global flags: several commands of the package may be imported into one process.
+    values = flags.FlagValues()
+    flags.DEFINE_string("checkpoint", None, "prior; without it the bundled one", flag_values=values)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of the arithmetic", flag_values=values)
+    flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
+    return values
+
+
+def prior_of(values: flags.FlagValues) -> Prior:
+    """The prior that `prior_flags` name.
+
+    Raises:
+        CheckpointError: as `load_prior`.
+        UsageError: as `expanded`.
+    """
+    checkpoint = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
+    return load_prior(checkpoint, dtype=values.dtype)
+
+
+def expanded(flag: str, path: str) -> Path:
+    """The path with `~` and `~name` replaced; shells leave them alone behind `--flag=`.
+
+    Raises:
+        UsageError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"--{flag}={path}: there is no such home directory; give the whole path") from error
+
+
+def run(
+    program: str,
+    description: str,
+    values: flags.FlagValues,
+    command: Callable[[flags.FlagValues], None],
+    arguments: Sequence[str],
+) -> int:
+    """Parses the arguments, and shows the help or runs the command; returns the exit code.
+
+    Args:
+        program: name that errors begin with.
+        description: what stands above the flags in `--help`.
+        values: the flags, not yet parsed, with `help` among them.
+        command: gets the parsed flags. Its ValueErrors are taken for the user's mistakes, as those of the flags are.
+        arguments: `sys.argv[1:]`; everything is given by flags, other arguments are refused.
+
+    Returns:
+        0, or 2 after a mistake, of which the first line of its message is on stderr.
+    """
+    try:
+        surplus = values([program, *arguments])[1:]
+        if values.help:
+            print(f"{description}\n{values.get_help()}")
+            return 0
+        if surplus:
+            raise UsageError(f"unexpected argument {surplus[0]!r}: everything is given by flags, see --help")
+        command(values)
+    except (flags.Error, ValueError) as error:
+        print(f"{program}: error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0

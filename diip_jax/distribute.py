@@ -1,0 +1,105 @@
+"""A batch over the devices of a process, and the work of a run over several processes.
+
+Devices: a batch is split along its first axis over a mesh of the process's own devices, and `shard_map` runs the loop
+on each. `jit` of the same loop over a sharded batch would compile an all-reduce into the loop's condition, and every
+device would go on until the slowest image of all; with `shard_map` nothing is exchanged, and each stops by itself.
+
+Processes: each takes its share of the work and works alone, because JAX ends all processes that are connected when one
+of them dies. They meet once, at the start.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_AXIS = "batch"
+_WHOLE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
+
+Item = TypeVar("Item")
+
+
+def device_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices that a batch is split over, no more than it has elements.
+
+    Args:
+        devices: devices of this process; None for all of them.
+
+    Raises:
+        ValueError: no device, or one of another process.
+    """
+    devices = jax.local_devices() if devices is None else devices
+    foreign = [device for device in devices if device.process_index != jax.process_index()]
+    if foreign or not devices:
+        raise ValueError(f"devices={list(devices)}: expected devices of this process, of {jax.local_devices()}")
+    return Mesh(np.array(devices[:batch_size]), (_AXIS,))
+
+
+def padded_size(batch_size: int, mesh: Mesh) -> int:
+    """The smallest size from `batch_size` on that the devices divide."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether the devices are CPUs."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """The arrays of a pytree, whole on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, _WHOLE))
+
+
+def split(tree: Any, mesh: Mesh) -> Any:
+    """The arrays of a pytree, each split along its first axis, which the number of devices divides."""
+    return jax.device_put(tree, NamedSharding(mesh, _SPLIT))
+
+
+def on_each_device(function: Callable[[Any, Any], Any], mesh: Mesh) -> Callable[[Any, Any], Any]:
+    """function(whole, part) on every device, with its own part of the second pytree; results are joined likewise.
+
+    Differs from `jit` over split arrays in that loops inside end on every device by themselves.
+    """
+    return jax.shard_map(function, mesh=mesh, in_specs=(_WHOLE, _SPLIT), out_specs=_SPLIT)
+
+
+@contextlib.contextmanager
+def meeting(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> Iterator[None]:
+    """The processes of the run are connected inside; `share` and `jax.process_index` know of them from then on.
+
+    Inside, JAX ends all processes when one of them is lost, or when one does not come within 5 minutes. Afterwards no
+    process waits for another, and none ends because another one did.
+
+    Args:
+        coordinator: "HOST:PORT" of process 0. None for this and the two others: found out by
+            `jax.distributed.initialize` on TPU pods, in Slurm, Open MPI and Kubernetes.
+        num_processes, process_id: how many there are, and which one this is, counted from 0.
+
+    Raises:
+        ValueError: JAX cannot find out where this process runs.
+        RuntimeError: a device was used before, or the port of the coordinator is taken.
+    """
+    # Without it JAX would look for a cluster also where it has been told everything.
+    method = None if coordinator is None else "deactivate"
+    jax.distributed.initialize(coordinator, num_processes, process_id, cluster_detection_method=method)
+    try:
+        yield
+    finally:
+        jax.distributed.shutdown()
+
+
+def same_everywhere(digest: bytes) -> bool:
+    """Whether all processes of a `meeting` call this with equal digests, which have one length."""
+    digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    return bool((digests == digests[0]).all())
+
+
+def share(items: Sequence[Item]) -> Sequence[Item]:
+    """This process's part of what is the same list in every process; all of it where there is one process."""
+    return items[jax.process_index() :: jax.process_count()]

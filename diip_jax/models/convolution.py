@@ -1,0 +1,112 @@
+"""Convolutions that XLA compiles well forwards and backwards; images NHWC, kernels `[k, k, C_in, C_out]`.
+
+They bring their own gradient with respect to the image. JAX's permutes or dilates the operands instead, and XLA's CPU
+backend runs such convolutions more than 10 times slower than plain ones.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from diip_jax.array_types import Array
+from diip_jax.models import winograd
+
+# ((top, bottom), (left, right))
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def precision(dtype: jnp.dtype) -> jax.lax.Precision:
+    """The precision that products need on every platform to be as accurate as this dtype."""
+    # Without it "float32" is bfloat16 passes on a TPU and TF32 on a GPU.
+    return jax.lax.Precision.DEFAULT if jnp.dtype(dtype) == jnp.bfloat16 else jax.lax.Precision.HIGHEST
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolution(x: Array, kernel: Array, padding: Padding, stride: int = 1) -> Array:
+    """Cross-correlation of `[B, H, W, C_in]` with zero padding of less than the kernel's side; stride 1, or 2
+    (side above 1)."""
+    if stride == 1 and padding == ((1, 1), (1, 1)) and winograd.suits(x, kernel):
+        # Decided when the program is lowered for its platform: an accelerator's program holds the one convolution.
+        return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolution, default=partial(_direct, padding))
+    return _direct(padding, x, kernel, stride)
+
+
+def _direct(padding: Padding, x: Array, kernel: Array, stride: int = 1) -> Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision(x.dtype),
+    )
+
+
+def _forward(x: Array, kernel: Array, padding: Padding, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return convolution(x, kernel, padding, stride), (x, kernel)
+
+
+def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    (kernel_gradient,) = jax.linear_transpose(lambda kernel: _direct(padding, x, kernel, stride), kernel)(g)
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    if stride == 1:
+        rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
+        (top, bottom), (left, right) = padding
+        return convolution(g, turned, ((rows - top, rows - bottom), (columns - left, columns - right))), kernel_gradient
+    return _adjoint_of_stride_2(g, turned, padding, x.shape[1:3]), kernel_gradient
+
+
+convolution.defvjp(_forward, _backward)
+
+
+def _adjoint_of_stride_2(g: Array, turned: Array, padding: Padding, size: Sequence[int]) -> Array:
+    """Every other row or column of the image has met the same taps: one convolution of g for each of the four kinds."""
+    sides = turned.shape[:2]
+    # Along an axis, image position 2 i + parity has met tap k of output i + (parity + before - k) / 2.
+    taps = [
+        [[k for k in reversed(range(side)) if (parity + before - k) % 2 == 0] for parity in (0, 1)]
+        for side, (before, _) in zip(sides, padding, strict=True)
+    ]
+    halves = [-(-n // 2) for n in size]
+
+    def part(row: int, column: int) -> Array:
+        parity, kernel, pads = (row, column), turned, []
+        for axis in (0, 1):
+            chosen = taps[axis][parity[axis]]
+            kernel = jnp.take(kernel, jnp.array([sides[axis] - 1 - k for k in chosen]), axis)
+            first = (parity[axis] + padding[axis][0] - chosen[0]) // 2
+            pads.append((-first, halves[axis] - g.shape[1 + axis] + first + len(chosen) - 1))
+        return convolution(g, kernel, (pads[0], pads[1]))
+
+    return interleaved([part(row, column) for row in (0, 1) for column in (0, 1)])[:, : size[0], : size[1]]
+
+
+def upsampling_convolution(x: Array, kernel: Array) -> Array:
+    """Height and width doubled by repeating pixels, then a 3x3 convolution with padding ((1, 1), (1, 1)).
+
+    The doubled image is never made. Of the three taps that an output row reads, two fall on the same input row: row 2i
+    is (w_0, w_1 + w_2) on rows i - 1, i, and row 2i + 1 is (w_0 + w_1, w_2) on rows i, i + 1. With the columns alike,
+    the output is four 2x2 convolutions of the input, interleaved: 4/9 of the multiplications.
+    """
+    return interleaved(
+        [
+            convolution(x, part, ((1 - row, row), (1 - column, column)))
+            for row, rows in enumerate(_halves(kernel, axis=0))
+            for column, part in enumerate(_halves(rows, axis=1))
+        ]
+    )
+
+
+def _halves(kernel: Array, axis: int) -> tuple[Array, Array]:
+    """The 2-tap kernels along an axis that the even and the odd outputs of a doubled axis see of a 3-tap one."""
+    first, middle, last = jnp.split(kernel, 3, axis)
+    return jnp.concatenate([first, middle + last], axis), jnp.concatenate([first + middle, last], axis)
+
+
+def interleaved(parts: Sequence[Array]) -> Array:
+    """The image whose (even, even), (even, odd), (odd, even) and (odd, odd) rows and columns are the four parts."""
+    b, h, w, c = parts[0].shape
+    return jnp.stack(parts, axis=3).reshape(b, h, w, 2, 2, c).swapaxes(2, 3).reshape(b, 2 * h, 2 * w, c)
