@@ -14,7 +14,9 @@ from jax.sharding import Mesh
 
 from diip_jax import distribute, loop
 from diip_jax.array_types import Array, Image, Scalar
-from diip_jax.methods import METHODS, Method
+from diip_jax.methods import METHODS, Method, method_named
+from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.operators import check_known
 from diip_jax.prior import Prior, check_image_shape
 
 
@@ -23,15 +25,19 @@ class Restored:
     """What `restore` returns, on the host.
 
     Attributes:
-        images: `[N, H, W, C]`, dtype and range of the input; with several samples their mean.
+        images: `[N, H, W, C]`, dtype and range of the input; with several samples their mean. H and W are the input's,
+            or larger where the operator takes something off (BIRD: "downsample", boundary "valid").
         iterations: `[N, S]` iterates evaluated until the stop, S the number of samples.
-        stop_reasons: N lists of S names of the rule that fired: "laplacian_variance", "loss_slope", "budget", or
-            "diverged" where the loss was no longer finite (the image is then the last finite iterate; grey, and
-            `selected` -1, where there was none).
+        stop_reasons: N lists of S names of the rule that fired: "laplacian_variance", "loss_slope", "loss_threshold",
+            "budget", or "diverged" where the loss was no longer finite (the image is then the last finite iterate;
+            grey, and `selected` -1, where there was none).
         selected: `[N, S]` index k of the iterate that was returned, counted from 0.
         traces: by name `[N, S, max_iterations]` float32, NaN after the stop: "loss" (of the [-1, 1] range),
             "laplacian_variance", and "psnr" in dB where references were given.
         samples: `[N, S, H, W, C]` like images, where more than one sample was asked for; else None.
+        operator_traces: by name `[N, S, max_iterations, ...]` float32: what was learned of the degradation at every
+            iterate, NaN after the stop. BIRD: "kernel" of sum 1 where one is estimated (`[K, K]`, or a grid of them),
+            "gain" and "offset" where there are some. Empty where nothing is unknown.
     """
 
     images: np.ndarray
@@ -40,6 +46,14 @@ class Restored:
     selected: np.ndarray
     traces: dict[str, np.ndarray]
     samples: np.ndarray | None = None
+    operator_traces: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def operator(self) -> dict[str, np.ndarray]:
+        """By name `[N, S, ...]`: what was learned of the degradation, at the iterate that was returned."""
+        at = np.maximum(self.selected, 0)
+        n, sample = np.indices(at.shape)
+        return {name: trace[n, sample, at] for name, trace in self.operator_traces.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +86,8 @@ def restore(
     batch_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     references: np.ndarray | Array | None = None,
+    masks: np.ndarray | Array | None = None,
+    kernels: np.ndarray | Array | None = None,
     progress: Callable[[Progress], None] | None = None,
     report_every: int = 10,
     **settings: Any,
@@ -86,17 +102,20 @@ def restore(
 
     Args:
         prior: from `load_prior`.
-        images: `[N, H, W, C]`, uint8, or float in [-1, 1] (noise may exceed it a little); H and W multiples of the
-            prior's `model.size_multiple`.
+        images: `[N, h, w, C]`, uint8, or float in [-1, 1] (noise may exceed it a little). Height and width of what
+            they are restored to, mostly their own, are multiples of the prior's `model.size_multiple`.
         method: a name from `diip_jax.METHODS`, or an instance of your own `Method`.
         seed: of the initial noise.
         samples: restorations per image from different initial noise; `.images` is their mean.
         batch_size: (image, sample) pairs restored at once; None for all. A smaller last batch is padded with pairs that
             count as stopped, so that it runs in the same program; so is one that the devices do not divide.
         devices: those that share a batch; None for all of this process. The parameters are copied to each.
-        references: clean images like `images`; adds the trace "psnr". They influence nothing else.
+        references: clean images, of the restored images' size; adds the trace "psnr". They influence nothing else.
+        masks: `[N, h, w]` bool, true where an image shows what it should; BIRD's degradation "mask" needs them.
+        kernels: `[N, K, K]` float of sum 1, K the method's `kernel_size`; BIRD's kernel_model "known" needs them.
         progress: called every `report_every` iterations, and after the last of a batch.
-        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP`).
+        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP` and
+            `diip_jax.BIRD`), and `preset`, such as "paper", for published values of those that are not given.
 
     Raises:
         ValueError: anything above that does not fit, in one line.
@@ -106,7 +125,12 @@ def restore(
     """
     chosen = _method(method, settings)
     y = _as_float(images, "images")
-    check_image_shape(prior, y.shape[1:])
+    problem = _problem(prior, chosen, y.shape[1:])
+    shape = _image_shape(prior, chosen, y.shape[1:])
+    check_image_shape(prior, shape)
+    known = check_known(problem.operator.needs, y.shape[:3], masks, kernels)
+    if known.mask is not None:
+        y = np.where(known.mask[..., None], y, np.float32(0))  # the random key depends on what is shown alone
     if samples < 1:
         raise ValueError(f"samples={samples}: expected at least 1")
     jobs = len(y) * samples
@@ -116,11 +140,15 @@ def restore(
     clean = None
     if references is not None:
         clean = _as_float(references, "references")
-        if clean.shape != y.shape:
-            raise ValueError(f"references have shape {clean.shape}, images {y.shape}: expected equal shapes")
+        expected = (len(y), *shape)
+        if clean.shape != expected:
+            raise ValueError(f"references have shape {clean.shape}, restored images {expected}: expected equal shapes")
 
     mesh = distribute.device_mesh(batch_size, devices)
     slots = distribute.padded_size(batch_size, mesh)
+    if isinstance(chosen, NoiseInversion):
+        at_once = 1 if distribute.on_cpu(mesh) else slots // mesh.size
+        chosen = chosen.fitted(prior, shape, at_once, distribute.device_memory(mesh))
     prior = distribute.replicate(prior, mesh)
     keys = _keys(y, seed, samples)
     batches = []
@@ -129,12 +157,12 @@ def restore(
         pairs = np.array([*running] + [first] * (slots - len(running)))
         who = pairs // samples
         stopped = np.arange(slots) >= len(running)
-        reference = None if clean is None else clean[who]
+        given = jax.tree.map(lambda leaf, who=who: leaf[who], (y, clean, known))
         report = _reporter(progress, running, jobs)
-        inputs = distribute.split((y[who], keys[pairs], stopped, reference), mesh)
+        inputs = distribute.split((given, keys[pairs], stopped), mesh)
         state = _run(mesh, prior, chosen, inputs, report, report_every)
         batches.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: len(running)], state))  # noqa: B023
-    return _collect(batches, images, samples, _problem(prior, chosen, y.shape[1:]).rule.names)
+    return _collect(batches, images, samples, problem.rule.names)
 
 
 def _method(method: str | Method, settings: dict[str, Any]) -> Method:
@@ -146,10 +174,11 @@ def _method(method: str | Method, settings: dict[str, Any]) -> Method:
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     fields = [field.name for field in dataclasses.fields(METHODS[method])]
+    preset, settings = settings.get("preset"), {name: settings[name] for name in settings if name != "preset"}
     unknown = [name for name in settings if name not in fields]
     if unknown:
         raise ValueError(f"method {method!r} has no setting {', '.join(unknown)}: it has {', '.join(fields)}")
-    return METHODS[method](**settings)
+    return method_named(method, settings, preset)
 
 
 def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
@@ -176,9 +205,14 @@ def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
     return fold(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), digests), jnp.arange(samples)).reshape(-1)
 
 
-def _problem(prior: Prior, method: Method, shape: tuple[int, ...], monitored: bool = False) -> loop.Problem:
-    height, width, channels = shape
-    problem = method.problem(prior, (height, width, channels))
+def _image_shape(prior: Prior, method: Method, y_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Of the restored image."""
+    height, width, channels = y_shape
+    return method.problem(prior, prior.image_shape).operator.geometry.image_shape((height, width, channels))
+
+
+def _problem(prior: Prior, method: Method, y_shape: tuple[int, ...], monitored: bool = False) -> loop.Problem:
+    problem = method.problem(prior, _image_shape(prior, method, y_shape))
     return problem._replace(monitors=(*problem.monitors, ("psnr", _psnr))) if monitored else problem
 
 
@@ -196,25 +230,26 @@ def _start(mesh, prior, method, monitored, y, keys, stopped):
 
 
 @partial(jax.jit, static_argnames=("mesh", "method", "one_by_one"), donate_argnames=("state",))
-def _advance(mesh, prior, method, y, state, until, references, one_by_one):
+def _advance(mesh, prior, method, given, state, until, one_by_one):
     def advance(whole, part):
-        prior, until = whole
+        (prior, until), ((y, references, known), state) = whole, part
         problem = _problem(prior, method, y.shape[1:], references is not None)
-        return loop.advance(problem, part[0], part[1], until, part[2], one_by_one=one_by_one)
+        return loop.advance(problem, y, state, until, references, known, one_by_one=one_by_one)
 
-    return distribute.on_each_device(advance, mesh)((prior, until), (y, state, references))
+    return distribute.on_each_device(advance, mesh)((prior, until), (given, state))
 
 
 def _run(mesh: Mesh, prior: Prior, method: Method, inputs: tuple, report: Any, report_every: int) -> loop.State:
     """One batch to its end; of the final state what the result needs."""
-    y, keys, stopped, references = inputs
+    given, keys, stopped = inputs
+    y, references, _ = given
     state = _start(mesh, prior, method, references is not None, y, keys, stopped)
     one_by_one = distribute.on_cpu(mesh)
     limit = next(iter(state.traces.values())).shape[-1]
     until = 0
     while until < limit and not np.asarray(state.verdict.stop).all():
         until = limit if report is None else min(until + report_every, limit)
-        state = _advance(mesh, prior, method, y, state, jnp.int32(until), references, one_by_one)
+        state = _advance(mesh, prior, method, given, state, jnp.int32(until), one_by_one)
         if report is not None:
             report(state)
     return state._replace(u=None, u_moments=None, eta=None, eta_moments=None, rule=None)
@@ -251,6 +286,7 @@ def _collect(batches: list[loop.State], images: np.ndarray | Array, samples: int
         selected=by_image(done.verdict.selected),
         traces={name: by_image(trace) for name, trace in done.traces.items()},
         samples=_as_given(restored, given) if samples > 1 else None,
+        operator_traces={name: by_image(trace) for name, trace in done.estimates.items()},
     )
 
 

@@ -4,6 +4,7 @@ Letters, in the order in which they appear in a shape:
 
     B  images in a batch            N  images handed to the public API
     H  height, W  width in pixels   C  colour channels (3 for RGB)
+    h  height, w  width of an observation, where an operator may have changed them
     T  diffusion timesteps          K  side of a blur kernel, or iterations of a trace
 
 Images are NHWC. Inside the package they are float32 in [-1, 1]; a single image (inside `vmap`) is `[H, W, C]`.
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree
 
 Image: TypeAlias = Float[Array, "H W C"]
 Images: TypeAlias = Float[Array, "B H W C"]
+Observed: TypeAlias = Float[Array, "h w C"]
 Scalar: TypeAlias = Float[Array, ""]
 Count: TypeAlias = Int[Array, ""]
 Flag: TypeAlias = Bool[Array, ""]
@@ -36,6 +38,7 @@ __all__ = [
     "Int",
     "Key",
     "Num",
+    "Observed",
     "PRNGKey",
     "Params",
     "PyTree",

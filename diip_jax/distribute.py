@@ -61,6 +61,13 @@ def on_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "cpu"
 
 
+def device_memory(mesh: Mesh) -> int | None:
+    """Bytes that one of the devices may use, None where it does not say; CPU devices share what the machine has."""
+    if on_cpu(mesh):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // mesh.size
+    return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """The arrays of a pytree, whole on every device."""
     return jax.device_put(tree, NamedSharding(mesh, _WHOLE))

@@ -1,6 +1,6 @@
 """From image files to float arrays of the prior's size, and back to files, written whole or not at all.
 
-In: `find_images`, `read_image` (both live in image_reading.py), `fit_to_size`. Out: `unfit`, `write_image`,
+In: `find_images`, `read_image` (both live in image_reading.py), `fit_to_size`, `placed`. Out: `unfit`, `write_image`,
 `write_json`, `write_text`.
 """
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_writable",
     "find_images",
     "fit_to_size",
+    "placed",
     "read_image",
     "to_uint8",
     "unfit",
@@ -111,6 +112,23 @@ def unfit(values: NDArray[Any], fitted: Fitted) -> NDArray[Any]:
         )
     top, left, height, width = fitted.content
     return values[top : top + height, left : left + width]
+
+
+def placed(fitted: Fitted, scale: int, margin: int) -> Fitted:
+    """A fitted image on the grid of one that is `scale` times as large and has `margin` more pixels on every side.
+
+    Enlarged by Pillow's bicubic filter, clipped to its range; the margin mirrors it. `unfit` cuts the margin off, too.
+    """
+    top, left, height, width = fitted.content
+
+    def plane(values: NDArray[np.float32], low: float) -> NDArray[np.float32]:
+        size = (values.shape[1] * scale, values.shape[0] * scale)
+        enlarged = Image.fromarray(np.ascontiguousarray(values, np.float32)).resize(size, Image.Resampling.BICUBIC)
+        return _pad(np.asarray(enlarged).clip(low, 1.0), (margin, margin), (margin, margin))
+
+    rgb = np.stack([plane(fitted.rgb[..., c], -1.0) for c in range(3)], axis=-1)
+    alpha = None if fitted.alpha is None else plane(fitted.alpha, 0.0)
+    return Fitted(rgb, alpha, (margin + scale * top, margin + scale * left, scale * height, scale * width))
 
 
 def write_image(path: str | os.PathLike[str], rgb: ArrayLike, alpha: ArrayLike | None = None) -> None:

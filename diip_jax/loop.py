@@ -12,15 +12,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Image, Images, Key, Scalar
+from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Image, Images, Key, Observed, Scalar
 from diip_jax.generators import Generator
-from diip_jax.operators import Operator
+from diip_jax.operators import Known, Operator
 from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, diverged, first_of, laplacian_variance
 
 
-def mean_squared_error(prediction: Image, y: Image) -> Scalar:
-    """E: mean over pixels and channels of (prediction - y)^2, in units of the [-1, 1] range squared."""
-    return jnp.mean((prediction - y) ** 2)
+def mean_squared_error(prediction: Observed, y: Observed, known: Known) -> Scalar:
+    """E: mean over channels and pixels of (prediction - y)^2, in units of the [-1, 1] range squared.
+
+    Where there is a mask only the pixels count that y shows, whatever it holds at the others.
+    """
+    error = (prediction - y) ** 2
+    return jnp.mean(error) if known.mask is None else jnp.mean(error, where=known.mask[..., None])
 
 
 class Problem(NamedTuple):
@@ -33,7 +37,7 @@ class Problem(NamedTuple):
         operator_optimizer: optax transformation for eta.
         stopping: when to stop and which iterate to return; the loop adds the iteration budget.
         max_iterations: the budget, and the length of the traces.
-        objective: E(prediction, y), a scalar.
+        objective: E(prediction, y, known), a scalar.
         monitors: extra traces by name, each (image, reference) -> scalar; they see the reference image, which nothing
             else in the loop does.
     """
@@ -44,7 +48,7 @@ class Problem(NamedTuple):
     operator_optimizer: optax.GradientTransformation
     stopping: StoppingRule
     max_iterations: int
-    objective: Callable[[Image, Image], Scalar] = mean_squared_error
+    objective: Callable[[Observed, Observed, Known], Scalar] = mean_squared_error
     monitors: tuple[tuple[str, Callable[[Image, Image], Scalar]], ...] = ()
 
     @property
@@ -63,6 +67,8 @@ class State(NamedTuple):
         rule: state of the stopping rule.
         verdict: the last verdict; its image is what is returned when the optimisation ends here.
         traces: by name `[max_iterations]`, NaN where not reached: "loss", "laplacian_variance" and the monitors.
+        estimates: by name `[max_iterations, ...]`, likewise: what eta stood for at every iterate, such as "kernel". A
+            rule may return an earlier iterate, and the operator that goes with it is found here.
     """
 
     k: Count
@@ -73,9 +79,15 @@ class State(NamedTuple):
     rule: Any
     verdict: Verdict
     traces: dict[str, Float[Array, " K"]]
+    estimates: dict[str, Float[Array, "K ..."]]
 
 
-def start(problem: Problem, y: Images, keys: Key[Array, " B"], stopped: Bool[Array, " B"] | None = None) -> State:
+def start(
+    problem: Problem,
+    y: Float[Array, "B h w C"],
+    keys: Key[Array, " B"],
+    stopped: Bool[Array, " B"] | None = None,
+) -> State:
     """The state before the first iteration.
 
     Args:
@@ -86,12 +98,16 @@ def start(problem: Problem, y: Images, keys: Key[Array, " B"], stopped: Bool[Arr
     if stopped is None:
         stopped = jnp.zeros(y.shape[0], bool)
 
-    def start_one(y: Image, key: Array, stopped: Flag) -> State:
+    def start_one(y: Observed, key: Array, stopped: Flag) -> State:
         u_key, eta_key = jax.random.split(key)
         u, eta = problem.generator.init(u_key), problem.operator.init(eta_key)
         shape = jax.eval_shape(problem.generator.apply, u)
         image = jnp.zeros_like(y, shape=shape.shape, dtype=shape.dtype)
         k = jnp.zeros_like(y, shape=(), dtype=jnp.int32)
+
+        def not_reached(value: Any) -> Array:
+            return jnp.full_like(y, jnp.nan, shape=(problem.max_iterations, *value.shape))
+
         names = ["loss", "laplacian_variance", *(name for name, _ in problem.monitors)]
         return State(
             k=k,
@@ -101,7 +117,8 @@ def start(problem: Problem, y: Images, keys: Key[Array, " B"], stopped: Bool[Arr
             eta_moments=problem.operator_optimizer.init(eta),
             rule=problem.rule.init(image),
             verdict=Verdict(stopped, k, k, image),
-            traces={name: jnp.full_like(y, jnp.nan, shape=(problem.max_iterations,)) for name in names},
+            traces={name: not_reached(k) for name in names},
+            estimates=jax.tree.map(not_reached, jax.eval_shape(problem.operator.estimates, eta)),
         )
 
     return jax.vmap(start_one)(y, keys, stopped)
@@ -109,10 +126,11 @@ def start(problem: Problem, y: Images, keys: Key[Array, " B"], stopped: Bool[Arr
 
 def advance(
     problem: Problem,
-    y: Images,
+    y: Float[Array, "B h w C"],
     state: State,
     until: Count,
     references: Images | None = None,
+    known: Known = Known(),
     *,
     one_by_one: bool = False,
 ) -> State:
@@ -124,28 +142,29 @@ def advance(
     Args:
         until: number of iterates; a traced scalar, so that its value never recompiles.
         references: clean images for the monitors, `[B, H, W, C]`; needed only where there are monitors.
+        known: what is known of each image's degradation; what the operator needs.
         one_by_one: the images of the batch one after the other instead of vmapped. On a CPU that costs little, spends
             nothing on images that have stopped, and makes an image's result independent of its batch to the last bit.
     """
 
-    def advance_one(state: State, y: Image, reference: Any) -> State:
+    def advance_one(state: State, y: Observed, reference: Any, known: Known) -> State:
         def active(state: State) -> Flag:
             return ~state.verdict.stop & (state.k < until)
 
-        return jax.lax.while_loop(active, lambda state: _iterate(problem, state, y, reference), state)
+        return jax.lax.while_loop(active, lambda state: _iterate(problem, state, y, reference, known), state)
 
     if one_by_one:
-        return jax.lax.map(lambda each: advance_one(*each), (state, y, references))
-    return jax.vmap(advance_one)(state, y, references)
+        return jax.lax.map(lambda each: advance_one(*each), (state, y, references, known))
+    return jax.vmap(advance_one)(state, y, references, known)
 
 
-def _iterate(problem: Problem, state: State, y: Image, reference: Any) -> State:
+def _iterate(problem: Problem, state: State, y: Observed, reference: Any, known: Known) -> State:
     """One iteration of one image: evaluate iterate k, let the rule judge it, step to the variables of iterate k + 1."""
     generator, operator = problem.generator, problem.operator
 
     def energy(u: Any, eta: Any) -> tuple[Scalar, Image]:
         image = generator.apply(u)
-        return problem.objective(operator.apply(eta, image), y), image
+        return problem.objective(operator.apply(eta, image, known), y, known), image
 
     (loss, image), (u_grad, eta_grad) = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(state.u, state.eta)
 
@@ -157,6 +176,10 @@ def _iterate(problem: Problem, state: State, y: Image, reference: Any) -> State:
 
     values = {"loss": loss, "laplacian_variance": seen.laplacian_variance}
     values |= {name: monitor(image, reference) for name, monitor in problem.monitors}
+
+    def keep(trace: Array, value: Array) -> Array:
+        return trace.at[state.k].set(value)
+
     return State(
         k=state.k + 1,
         u=generator.project(optax.apply_updates(state.u, u_step)),
@@ -165,5 +188,6 @@ def _iterate(problem: Problem, state: State, y: Image, reference: Any) -> State:
         eta_moments=eta_moments,
         rule=rule,
         verdict=verdict,
-        traces={name: trace.at[state.k].set(values[name]) for name, trace in state.traces.items()},
+        traces=jax.tree.map(keep, state.traces, values),
+        estimates=jax.tree.map(keep, state.estimates, operator.estimates(state.eta)),
     )

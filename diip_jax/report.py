@@ -1,4 +1,4 @@
-"""What a run leaves to look at: the record of an image, the picture with its curves, grids of images, spread maps."""
+"""What a run leaves to look at: the record of an image, the picture with its curves, grids of images."""
 
 import importlib.metadata
 import platform
@@ -21,22 +21,8 @@ _PANELS = {
     "loss": ("Loss", True),
     "laplacian_variance": ("Laplacian variance", False),
     "psnr": ("PSNR (dB)", False),
+    "kernel_change": ("Change of the kernel", True),
 }  # title, log scale
-# Inferno (by N. J. Smith and S. van der Walt, CC0) at 0, 1/8, ..., 1: lightness rises evenly from black to yellow.
-_INFERNO = np.array(
-    [
-        (0, 0, 4),
-        (33, 12, 74),
-        (87, 16, 110),
-        (138, 34, 106),
-        (188, 55, 84),
-        (228, 90, 49),
-        (249, 142, 9),
-        (249, 203, 53),
-        (252, 255, 164),
-    ],
-    np.float64,
-)
 
 
 def comparison(
@@ -223,25 +209,6 @@ def _as_rgb(image: ArrayLike) -> Picture:
 
 def _enlarge(image: Picture, factor: int) -> Picture:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def spread_map(spread: ArrayLike, maximum: float | int) -> Picture:
-    """A per-pixel standard deviation as colour: 0 black, through purple and orange, `maximum` and above pale yellow.
-
-    spread: [H, W], in units of the [-1, 1] range. maximum: in the same units; the same one makes maps comparable.
-    Returns uint8 [H, W, 3]. Raises ValueError for another shape, negative or non-finite values, or maximum <= 0.
-    """
-    values = np.asarray(spread, np.float64)
-    if values.ndim != 2 or not np.isfinite(values).all() or (values < 0).any():
-        raise ValueError(
-            f"spread has shape {values.shape}, expected [H, W] of finite values >= 0; average over the "
-            "channels and check the samples for NaN"
-        )
-    if not (np.isfinite(maximum) and maximum > 0):
-        raise ValueError(f"maximum is {maximum}, expected a number above 0; pass the spread to show as the brightest")
-    anchors = np.linspace(0.0, maximum, len(_INFERNO))
-    colours = [np.interp(values, anchors, _INFERNO[:, c]) for c in range(3)]
-    return np.rint(np.stack(colours, axis=-1)).astype(np.uint8)
 
 
 def image_record(

@@ -146,6 +146,21 @@ def loss_slope(eps: float = 1e-3, *, k_min: int = 0, patience: int = 1, smoothin
     return StoppingRule(init, update, ("loss_slope",))
 
 
+def loss_threshold(threshold: float) -> StoppingRule:
+    """Stops once the loss is at most a threshold, and returns that iterate: BIRD, Algorithm 1 line 2 (epsilon).
+
+    The loss is the loop's mean over pixels and channels, where the paper writes the sum. With noise of standard
+    deviation sigma (of the [-1, 1] range) in y, sigma^2 is where a fit of the noise begins.
+    """
+    if threshold < 0:
+        raise ValueError(f"loss_threshold={threshold}: expected at least 0")
+
+    def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Verdict]:
+        return state, Verdict(seen.loss <= threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
+
+    return StoppingRule(lambda image: (), update, ("loss_threshold",))
+
+
 def budget(iterations: int) -> StoppingRule:
     """Stops after a number of iterates and returns the last one."""
     if iterations < 1:

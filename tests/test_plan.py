@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 from command_line import picture, record, run
+from PIL import Image
 
 from diip_jax.launch.plan import Run, plan_jobs
 from diip_jax.methods import DIIP
@@ -11,9 +13,9 @@ from diip_jax.methods import DIIP
 
 @pytest.fixture
 def plan(tmp_path):
-    def plan(*paths, reference=None, **settings):
+    def plan(*paths, reference=None, mask=None, **settings):
         method = DIIP(max_iterations=4)
-        return plan_jobs(paths, Run("diip", method, 4, tmp_path / "out", **settings), reference)
+        return plan_jobs(paths, Run("diip", method, 4, tmp_path / "out", **settings), reference, mask)
 
     return plan
 
@@ -40,10 +42,12 @@ def test_namesakes_of_one_folder_are_an_error_for_the_second(plan, tmp_path):
     assert str(error) == f"{second}: would write {tmp_path / 'out' / 'x.png'}, as {first} does; rename one of the two"
 
 
-@pytest.mark.parametrize("name", ["x_compare.png", "x_spread.png", "x_sample1.png", "x_sample0_k00002.png"])
+@pytest.mark.parametrize(
+    "name", ["x_compare.png", "x_spread.png", "x_sample1.png", "x_sample0_k00002.png", "x_sample1_kernel.png"]
+)
 def test_names_of_extra_outputs_are_taken_too(plan, tmp_path, name):
     paths = [picture(tmp_path / "x.png"), picture(tmp_path / name)]
-    [job], [error] = plan(*paths, samples=2, compare=True, save_every=2)
+    [job], [error] = plan(*paths, samples=2, compare=True, save_every=2, estimates=("kernel",))
     assert job.path == paths[0] and f"would write {tmp_path / 'out' / name}" in str(error)
     assert len(plan(*paths)[0]) == 2
 
@@ -76,6 +80,18 @@ def test_references_are_found_by_name(plan, tmp_path):
     assert [job.reference for job in jobs] == [clean / "a.bmp", clean / "b.png"]
     assert str(errors[0]) == f"{paths[2]}: has no reference c.* in {clean}; add it, or leave this image out"
     assert str(errors[1]) == f"{paths[3]}: has several references in {clean} (d.bmp, d.gif); keep one"
+
+
+def test_masks_are_found_by_name_and_one_may_serve_for_all(plan, tmp_path):
+    paths = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png")]
+    masks = [picture(tmp_path / "masks" / name) for name in ("a.png", "b.bmp")]
+    assert [job.mask for job in plan(*paths, mask=tmp_path / "masks")[0]] == masks
+    assert [job.mask for job in plan(*paths, mask=masks[0])[0]] == [masks[0], masks[0]]
+    masks[1].unlink()
+    _, [error] = plan(*paths, mask=tmp_path / "masks")
+    assert str(error) == f"{paths[1]}: has no mask b.* in {tmp_path / 'masks'}; add it, or leave this image out"
+    outputs = picture(tmp_path / "out" / "a.png")
+    assert f"would overwrite the input {outputs}" in str(plan(paths[0], mask=outputs)[1][0])
 
 
 def test_references_of_namesakes(plan, tmp_path):
@@ -152,3 +168,22 @@ def test_skip_existing_looks_at_files(capsys, tmp_path):
     assert "restore to" in run(capsys, *usual).out[-1]
     (out / "one.json").write_text("{")
     assert "restore to" in run(capsys, *usual).out[-1]
+
+
+def test_skip_existing_looks_at_mask_and_kernel(capsys, tmp_path):
+    one, mask = picture(tmp_path / "in" / "one.png"), tmp_path / "mask.png"
+    white = np.full((16, 16), 255, np.uint8)
+    Image.fromarray(white).save(mask)
+    usual = ["--method=bird", one, f"--output_dir={tmp_path / 'out'}", "--skip_existing"]
+    inpainting = [*usual, "--degradation=mask", f"--mask={mask}"]
+    run(capsys, *inpainting)
+    assert run(capsys, *inpainting).out[-1].endswith("one.json is finished")
+    white[3:5, 3:5] = 0
+    Image.fromarray(white).save(mask)
+    assert "was made with another mask" in run(capsys, *inpainting, "--dry_run").out[-1]
+    kernel = tmp_path / "kernel.npy"
+    np.save(kernel, np.eye(3))
+    deblurring = [*usual, f"--kernel={kernel}"]
+    run(capsys, *deblurring)
+    np.save(kernel, np.eye(3)[::-1])
+    assert "was made with another kernel" in run(capsys, *deblurring, "--dry_run").out[-1]

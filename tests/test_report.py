@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diip_jax.images import LoadedImage, write_json
-from diip_jax.report import comparison, image_record, montage, spread_map
+from diip_jax.report import comparison, image_record, montage
 
 pytestmark = pytest.mark.filterwarnings("error")
 RNG = np.random.default_rng(0)
@@ -136,19 +136,6 @@ def test_montage_refuses_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match=text):
             call()
-
-
-def test_spread_map_is_inferno_ordered_in_lightness_and_saturates():
-    spread = np.linspace(0, 0.5, 101)[None]
-    colours = spread_map(spread, 0.5)[0].astype(int)
-    expected = matplotlib.colormaps["inferno"](spread[0] / 0.5)[:, :3] * 255
-    assert np.abs(colours - expected).max() < 20  # of 255: nine anchors
-    lightness = colours @ np.array([0.2126, 0.7152, 0.0722])
-    assert (np.diff(lightness) > 0).all()
-    np.testing.assert_array_equal(spread_map(np.array([[0.5, 9.0]]), 0.5)[0], [[252, 255, 164]] * 2)
-    for bad, maximum in ((np.zeros((2, 2, 3)), 1), (np.array([[np.nan]]), 1), (np.array([[-1.0]]), 1), (spread, 0.0)):
-        with pytest.raises(ValueError, match="expected"):
-            spread_map(bad, maximum)
 
 
 def record(**changes):

@@ -14,6 +14,7 @@ from diip_jax.stopping import (
     laplacian_variance,
     laplacian_variance_peak,
     loss_slope,
+    loss_threshold,
 )
 
 
@@ -90,6 +91,12 @@ def test_budget_counts_iterates():
     assert _run(budget(7), FLAT, FLAT) == (6, 6, "budget")
 
 
+def test_loss_threshold_stops_at_the_first_loss_that_is_not_above_it():
+    loss = np.array([0.5, 0.3, 0.2, 0.1, 0.05])
+    assert _run(loss_threshold(0.2), loss, loss) == (2, 2, "loss_threshold")
+    assert _run(loss_threshold(0.01), loss, loss) is None
+
+
 def test_diverged_returns_the_last_finite_iterate():
     assert _run(diverged(), np.array([1, 2, 3, np.nan, 1]), FLAT[:5]) == (3, 2, "diverged")
     assert _run(diverged(), np.array([1, np.inf]), FLAT[:2]) == (1, 0, "diverged")
@@ -113,6 +120,7 @@ def test_first_of_returns_what_the_rule_that_fired_returns():
         (lambda: laplacian_variance_peak(-1), "k_min=-1: expected at least 0"),
         (lambda: loss_slope(patience=0), "patience=0: expected at least 1"),
         (lambda: loss_slope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
+        (lambda: loss_threshold(-1.0), "loss_threshold=-1.0: expected at least 0"),
         (lambda: budget(0), "max_iterations=0: expected at least 1"),
         (lambda: first_of(), "needs at least one rule"),
     ],

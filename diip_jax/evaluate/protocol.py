@@ -9,7 +9,8 @@ import numpy as np
 from diip_jax.evaluate.tables import Row, row, rows_of
 from diip_jax.evaluate.trajectories import trajectory
 from diip_jax.methods import DIIP
-from diip_jax.methods.diip import PAPER, Stopping
+from diip_jax.methods.diip import PAPER
+from diip_jax.methods.inversion import Stopping
 from diip_jax.prior import Prior
 
 

@@ -7,12 +7,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from absl import flags
 
-from diip_jax.methods import METHODS, Method
+from diip_jax.methods import METHODS, Method, method_named
 
 _HELP: dict[str, dict[str, str]] = {
     "Images": {
         "image": "file, folder or glob to restore; repeatable, and --image= itself may be left out",
         "reference": "clean image, or folder that holds one of each input's name: adds PSNR and SSIM",
+        "mask": "picture of the input's size, or folder that holds one of each input's name: white where the input is "
+        "known, black where it is to be filled in (--degradation=mask)",
+        "kernel": "the blur kernel, where it is known: .npy, or a picture; square, of odd size, black is 0",
         "resize": "images of another size than the prior's: fit inside, crop to the centre, or refuse",
     },
     "Results": {
@@ -39,15 +42,25 @@ _HELP: dict[str, dict[str, str]] = {
         "num_processes": "elsewhere: how many there are",
         "process_id": "elsewhere: which one this is, counted from 0",
     },
-    "Method": {"method": "which restoration method; the flags below are its settings"},
+    "Method": {
+        "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known. The flags below are "
+        "its settings",
+        "preset": "published settings for what is not given: paper, or (bird) code, the released one",
+    },
 }
 
 # Flags that are fields of a method: no default here, the method's dataclass has it.
 METHOD_HELP = {
     "max_iterations": "stop after this many iterations at the latest",
+    "degradation": "what happened to the image: noise or JPEG alone (identity), blur, a blur that changes over the "
+    "image, blur and means of blocks, a part is hidden, blur with a gain and a slowly varying offset",
+    "kernel_size": "side of the unknown blur kernel in pixels of the restored image, odd; 1 for no blur",
+    "scale": "side of the blocks of --degradation=downsample: the result is so many times as large as the input",
     "learning_rate": "of Adam on the noise",
     "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",
     "gradient": "around the network (detached), or through it (full), which takes several times as long",
+    "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
+    "block too; auto: the first that fits into a quarter of the device's memory",
     "variant": "DDIM as in the released code of BIRD, or as in the paper",
     "project": "keep the noise on its sphere",
     "stopping": "rule that ends the iteration; paper and robust: the first of the two rules to fire",
@@ -55,17 +68,29 @@ METHOD_HELP = {
     "eps": "the loss rule fires below this relative change of the loss in an iteration",
     "smoothing": "robust rules: weight of the past in the moving average",
     "patience": "robust rules: iterations in a row that must agree",
+    "loss_threshold": "stop at a loss that is not above it",
+    "kernel_model": "how the kernel is written: by a network, by logits, or not at all (known: give --kernel)",
+    "boundary": "what lies beyond the image: nothing, its mirror image, or (valid) what the input does not show",
+    "operator_learning_rate": "of Adam on the parameters of the degradation",
+    "updates": "noise and degradation step together, or in alternation",
 }
 
-# A setting on the left does something only where `stopping` is one of the rules on the right.
+_BLURS = ("blur", "varying_blur", "downsample", "gain_offset")
+# A setting on the left does something only where the setting behind it has one of the values on the right.
 _ONLY_WITH = {
-    "k_min": ("paper", "robust", "laplacian_variance"),
-    "eps": ("paper", "robust", "loss_slope"),
-    "smoothing": ("robust",),
-    "patience": ("robust",),
+    "k_min": ("stopping", ("paper", "robust", "laplacian_variance")),
+    "eps": ("stopping", ("paper", "robust", "loss_slope")),
+    "smoothing": ("stopping", ("robust",)),
+    "patience": ("stopping", ("robust",)),
+    "kernel_size": ("degradation", _BLURS),
+    "kernel_model": ("degradation", _BLURS),
+    "boundary": ("degradation", _BLURS),
+    "operator_learning_rate": ("degradation", _BLURS),
+    "updates": ("degradation", _BLURS),
+    "scale": ("degradation", ("downsample",)),
 }
 
-_PATHS = ("image", "reference", "output_dir", "checkpoint")
+_PATHS = ("image", "reference", "mask", "kernel", "output_dir", "checkpoint")
 
 
 def define_flags() -> flags.FlagValues:
@@ -79,6 +104,8 @@ def define_flags() -> flags.FlagValues:
 
     define(flags.DEFINE_multi_string, "image", [])
     define(flags.DEFINE_string, "reference", None)
+    define(flags.DEFINE_string, "mask", None)
+    define(flags.DEFINE_string, "kernel", None)
     define(flags.DEFINE_enum, "resize", "fit", ["fit", "crop", "error"])
     define(flags.DEFINE_string, "output_dir", "restored")
     define(flags.DEFINE_boolean, "compare", False)
@@ -96,6 +123,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_integer, "num_processes", None, lower_bound=1)
     define(flags.DEFINE_integer, "process_id", None, lower_bound=0)
     define(flags.DEFINE_enum, "method", "diip", list(METHODS))
+    define(flags.DEFINE_string, "preset", None)
     for name, line in METHOD_HELP.items():
         _define_setting(name, line, values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
@@ -115,14 +143,24 @@ def _define_setting(name: str, line: str, values: flags.FlagValues) -> None:
         kinds[kind](name, None, line, flag_values=values)
 
 
-def method_from(values: flags.FlagValues) -> Method:
-    """The method that parsed flags name; what they leave out has the method's own default.
+def method_from(values: flags.FlagValues, kernel_size: int | None = None) -> Method:
+    """The method that parsed flags name; what they leave out is the preset's, or has the method's own default.
+
+    Args:
+        kernel_size: of the kernel of `--kernel`, None without one.
 
     Raises:
         ValueError: a setting that the method does not have, or a value that it refuses; the line begins with the flag.
     """
     kind = METHODS[values.method]
     given: dict[str, Any] = {name: values[name].value for name in METHOD_HELP if values[name].value is not None}
+    if kernel_size is not None:
+        if not hasattr(kind, "kernel_model"):
+            raise ValueError(f"--kernel: --method={values.method} takes no kernel")
+        of_file: dict[str, Any] = {"kernel_model": "known", "kernel_size": kernel_size}
+        for name, value in of_file.items():
+            if given.setdefault(name, value) != value:
+                raise ValueError(f"--{name}={given[name]} contradicts --kernel, which gives {value}; leave it out")
     for name, value in [*given.items(), ("blend", values.blend)]:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name}={value}: expected a finite number")
@@ -130,15 +168,15 @@ def method_from(values: flags.FlagValues) -> Method:
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: --method={values.method} has no such setting")
     try:
-        method = kind(**given)
+        method = method_named(values.method, given, values.preset)
     except ValueError as error:
         raise ValueError(f"--{error}") from error
-    stopping = getattr(method, "stopping", None)
-    for name in given:
-        rules = _ONLY_WITH.get(name)
-        if stopping is not None and rules and stopping not in rules:
-            others = " or ".join(f"--stopping={rule}" for rule in rules)
-            raise ValueError(f"--{name} has no effect with --stopping={stopping}; leave it out, or use {others}")
+    for name in given.keys() & _ONLY_WITH.keys():
+        other, effective = _ONLY_WITH[name]
+        value = getattr(method, other, None)
+        if value is not None and value not in effective:
+            instead = " or ".join(f"--{other}={one}" for one in effective)
+            raise ValueError(f"--{name} has no effect with --{other}={value}; leave it out, or use {instead}")
     return method
 
 

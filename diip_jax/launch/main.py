@@ -7,8 +7,10 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 
 from diip_jax import distribute
@@ -16,12 +18,24 @@ from diip_jax.command import UsageError, expanded
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
-from diip_jax.launch.plan import Job, Run, finished, plan_jobs
+from diip_jax.launch.known_data import read_kernel
+from diip_jax.launch.plan import Job, KernelFile, Run, finished, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
+from diip_jax.loop import Problem
 from diip_jax.methods import Method
+from diip_jax.operators import Known
 from diip_jax.prior import CheckpointError, Prior, load_prior
+
+_NEEDED = {
+    "mask": "--mask is missing: give the picture, or the folder of pictures, that shows what is hidden",
+    "kernel": "--kernel is missing: --kernel_model=known needs the kernel; give its file",
+}
+_NOT_NEEDED = {
+    "mask": "--mask has no effect here; leave it out, or use --method=bird --degradation=mask",
+    "kernel": "--kernel has no effect here; leave it out, or use a --degradation that blurs",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,18 +48,20 @@ def main(arguments: Sequence[str]) -> int:
         if values.help:
             print(help_text(values))
             return 0
-        method = _method(values)
+        kernel = None if values.kernel is None else read_kernel(_existing("kernel", values.kernel))
+        method = _method(values, kernel)
         paths, errors = _inputs([*values.image, *positional])
         found = images = len(paths) + len(errors)
         reference = _reference_path(values.reference, len(paths))
+        mask = None if values.mask is None else _existing("mask", values.mask)
         if not values.dry_run:
             distribute.use_every_core()
             keep_compiled_programs()
         with meeting(values, console):
             check_same_inputs(paths, errors)
-            prior = _prior(values.checkpoint, values.dtype, method)
-        run = _run(values, method, prior)
-        every_job, name_errors = plan_jobs(paths, run, reference)
+            prior = _prior(values.checkpoint, values.dtype)
+        run = _run(values, method, prior, kernel)
+        every_job, name_errors = plan_jobs(paths, run, reference, mask)
         jobs, refused = distribute.share(every_job), distribute.share([*errors, *name_errors])
         images = len(jobs) + len(refused)
         for error in refused:
@@ -73,20 +89,24 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def _method(values: flags.FlagValues) -> Method:
+def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Method:
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
     try:
-        return method_from(values)
+        return method_from(values, None if kernel is None else len(kernel.values))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _run(values: flags.FlagValues, method: Method, prior: Prior) -> Run:
+def _run(values: flags.FlagValues, method: Method, prior: Prior, kernel: KernelFile | None) -> Run:
+    problem = _problem(method, prior, {"mask": values.mask, "kernel": kernel and kernel.values})
     return Run(
         method_name=values.method,
         method=method,
-        max_iterations=method.problem(prior, prior.image_shape).max_iterations,
+        max_iterations=problem.max_iterations,
+        geometry=problem.operator.geometry,
+        estimates=tuple(jax.eval_shape(lambda: problem.operator.estimates(problem.operator.init(jax.random.key(0))))),
+        kernel=kernel,
         output_dir=expanded("output_dir", values.output_dir),
         seed=values.seed,
         samples=values.samples,
@@ -119,32 +139,57 @@ def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:
     return find_images(patterns)
 
 
+def _existing(flag: str, given: str) -> Path:
+    path = expanded(flag, given)
+    if not given or not path.exists():
+        raise UsageError(f"--{flag}={given}: no such file or folder; check the path")
+    if path.is_dir():
+        next(path.iterdir(), None)  # one that may not be read is said once here, not for every image
+    return path
+
+
 def _reference_path(reference: str | None, images: int) -> Path | None:
     if reference is None:
         return None
-    path = expanded("reference", reference)
-    if not reference or not path.exists():
-        raise UsageError(f"--reference={reference}: no such file or folder; check the path")
-    if path.is_dir():
-        next(path.iterdir(), None)  # one that may not be read is said once here, not for every image
-    elif images > 1:
+    path = _existing("reference", reference)
+    if images > 1 and not path.is_dir():
         raise UsageError(f"--reference={reference} is one file for {images} images; give a folder with one for each")
     return path
 
 
-def _prior(checkpoint: str | None, dtype: str, method: Method) -> Prior:
+def _prior(checkpoint: str | None, dtype: str) -> Prior:
     prior = load_prior(None if checkpoint is None else expanded("checkpoint", checkpoint), dtype=dtype)
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
+    return prior
+
+
+def _problem(method: Method, prior: Prior, given: dict[str, Any]) -> Problem:
+    """The method's problem for images of the prior's size, tried out as far as that computes nothing.
+
+    Settings that do not go with this prior, such as a stride that its schedule does not have or a kernel larger than
+    its images, show in any method where its generator and its operator are traced.
+
+    Args:
+        given: by the names of `Known`, what the user gave beside the images.
+    """
     try:
-        # Settings that do not go with this prior, such as a stride that its schedule does not have, show in any method
-        # where its generator is traced, which computes nothing.
-        generator = method.problem(prior, prior.image_shape).generator
-        jax.eval_shape(lambda: generator.apply(generator.init(jax.random.key(0))))
+        problem = method.problem(prior, prior.image_shape)
+        generator, operator = problem.generator, problem.operator
+        for name in given:
+            if (given[name] is not None) != (name in operator.needs):
+                raise ValueError(_NEEDED[name] if name in operator.needs else _NOT_NEEDED[name])
+        y_shape = operator.geometry.y_shape(prior.image_shape)
+        known = Known(
+            mask=None if given["mask"] is None else jnp.ones(y_shape[:2], bool),
+            kernel=None if given["kernel"] is None else jnp.asarray(given["kernel"]),
+        )
+        key = jax.random.key(0)
+        jax.eval_shape(lambda: operator.apply(operator.init(key), generator.apply(generator.init(key)), known))
     except ValueError as error:
         flag = "--" if str(error).partition("=")[0] in METHOD_HELP else ""
         raise UsageError(f"{flag}{error}") from error
-    return prior
+    return problem
 
 
 def _summary(tally: Tally, every_job: Sequence[Job]) -> str:
@@ -176,10 +221,12 @@ def _describe(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tal
             console.error(explain(job, error, run))
             continue
         facts = [f"{item.image.size[0]}x{item.image.size[1]} {item.image.mode}", *item.image.notes]
-        if item.image.size != (height, width):
-            facts.append(f"{run.resize} to {item.fitted.content[2]}x{item.fitted.content[3]} of {height}x{width}")
-        if job.reference:
-            facts.append(f"reference {job.reference}")
+        if item.image.size != item.y.shape[:2]:
+            content = "x".join(str(side // run.geometry.scale) for side in item.fitted.content[2:])
+            facts.append(f"{run.resize} to {content} of {item.y.shape[0]}x{item.y.shape[1]}")
+        if item.y.shape[:2] != (height, width):
+            facts.append(f"restored to {height}x{width}")
+        facts += [f"{name} {path}" for name, path in (("reference", job.reference), ("mask", job.mask)) if path]
         if why:
             facts.append(f"was {why}")
         endings = ",".join(output.name.removeprefix(job.stem) for output in job.outputs(run))

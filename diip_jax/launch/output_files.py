@@ -10,36 +10,56 @@ In the output folder, for an image `STEM`:
   With `--save_every`, `snapshots` lists the snapshots: file, sample, iterations done, and k = iterations - 1, the index
   of the iterate that it shows (iterates count from 0, as in `selected_k`). The trace `psnr` is called
   `psnr_with_margin` where the picture was padded to the prior's size: it covers the margin, which `metrics` leaves out.
+- `STEM_kernel.png`: the blur kernel where one was estimated, stretched from black (0) to white (its largest value); its
+  values stand in the record under `operator`, with whatever else was learned of the degradation, and the trace
+  `kernel_change` tells by how much it changed since the iterate before (sum of absolute differences, 0 to 2).
 - `STEM_compare.png`, `STEM_sample{i}.png`, `STEM_spread.png`, `STEM_k{iterations}.png`: where asked for.
+
+The restored image has the prior's size. Where an observation is smaller (down-sampling), "the input" of blending,
+metrics and comparison is it enlarged bicubically; where the image reaches beyond it, that margin is cut off.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diip_jax import metrics, report
+from diip_jax import heatmaps, metrics, report
 from diip_jax.api import Restored
 from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
-from diip_jax.launch.plan import Job, Run, prior_facts
+from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
 
 Pixels = NDArray[np.float32]
 
+_KERNEL_SIDE = 256  # pixels that the picture of a kernel has at least
+
 
 @dataclass(frozen=True)
 class Loaded:
-    """A job whose files are read: y and clean are `[H, W, C]` float32 in [-1, 1] as the prior takes them."""
+    """A job whose files are read. Pixels are float32 in [-1, 1] with the prior's channels.
+
+    Attributes:
+        fitted: the input on the grid of the restored image.
+        input: its pixels, `[H, W, C]`.
+        y: the observation as the method takes it, `[h, w, C]`.
+        clean: the reference, `[H, W, C]`.
+        mask: `[h, w]`, true where y is known.
+    """
 
     job: Job
     image: LoadedImage
     fitted: Fitted
+    input: Pixels
     y: Pixels
     clean: Pixels | None
+    mask: NDArray[np.bool_] | None
     sha256: str
     reference_sha256: str | None
+    mask_sha256: str | None
 
 
 class Snapshot(NamedTuple):
@@ -82,6 +102,12 @@ def write_outputs(
     if run.save_every:
         extra["snapshots"] = [{**shot._asdict(), "k": shot.iterations - 1} for shot in snapshots]
     write_pixels(item, ".png", output)
+    estimates = {name: values[n] for name, values in result.operator.items()}
+    for i, kernel in enumerate(estimates.get("kernel", ())):
+        picture = heatmaps.kernel_picture(kernel, least_side=_KERNEL_SIDE)
+        write_image(job.output(of_sample(run, i, "_kernel.png")), picture)
+    if estimates:
+        extra["operator"] = {name: values if run.samples > 1 else values[0] for name, values in estimates.items()}
     if run.compare:
         write_image(job.output("_compare.png"), _comparison(item, n, result, run, output, quality))
     record = _record(item, n, result, run, prior, quality)
@@ -93,7 +119,7 @@ def write_outputs(
 def blended(restored: Pixels, item: Loaded, run: Run) -> Pixels:
     """What is written of a restored `[H, W, C]`: mixed with the input by `blend`, without the margin of fitting."""
     weight = np.float32(run.blend)
-    return unfit(weight * np.clip(restored, -1, 1) + (1 - weight) * np.clip(item.y, -1, 1), item.fitted)
+    return unfit(weight * np.clip(restored, -1, 1) + (1 - weight) * np.clip(item.input, -1, 1), item.fitted)
 
 
 def write_pixels(item: Loaded, ending: str, pixels: Pixels) -> None:
@@ -117,7 +143,7 @@ def _write_spread(item: Loaded, samples: Pixels) -> dict[str, Any]:
     spread = np.sqrt(samples.var(axis=0).mean(axis=-1))
     brightest = max(float(spread.max()), 1e-6)  # identical samples: a black map
     path = item.job.output("_spread.png")
-    write_image(path, report.spread_map(spread, brightest))
+    write_image(path, heatmaps.spread_map(spread, brightest))
     return {
         "file": path.name,
         "unit": "standard deviation, of the range [-1, 1]",
@@ -131,17 +157,17 @@ def _quality(item: Loaded, output: Pixels) -> dict[str, float] | None:
     """PSNR and SSIM of input and output over the picture without its margin; no SSIM below its 11x11 window."""
     if item.clean is None:
         return None
-    y, clean = unfit(item.y, item.fitted), unfit(item.clean, item.fitted)
-    quality = {"psnr_input": metrics.psnr(y, clean), "psnr_output": metrics.psnr(output, clean)}
+    given, clean = unfit(item.input, item.fitted), unfit(item.clean, item.fitted)
+    quality = {"psnr_input": metrics.psnr(given, clean), "psnr_output": metrics.psnr(output, clean)}
     if min(clean.shape[:2]) >= 11:
-        quality |= {"ssim_input": metrics.ssim(y, clean), "ssim_output": metrics.ssim(output, clean)}
+        quality |= {"ssim_input": metrics.ssim(given, clean), "ssim_output": metrics.ssim(output, clean)}
     return quality
 
 
 def _record(
     item: Loaded, n: int, result: Restored, run: Run, prior: Prior, quality: dict[str, float] | None
 ) -> dict[str, Any]:
-    traces = _named(item, result.traces)
+    traces = _named(item, result)
     per_sample = [
         report.image_record(
             image=item.image,
@@ -163,32 +189,48 @@ def _record(
         record |= {key: [one[key] for one in per_sample] for key in ("iterations", "stop_reason", "selected_k")}
         record["traces"] = {name: [one["traces"][name] for one in per_sample] for name in record["traces"]}
     record["input"]["sha256"] = item.sha256
-    reference = item.job.reference
-    record["reference"] = reference and {"file": reference.name, "sha256": item.reference_sha256}
-    return record
+    beside: dict[str, tuple[Path | None, str | None]] = {
+        "reference": (item.job.reference, item.reference_sha256),
+        "mask": (item.job.mask, item.mask_sha256),
+        "kernel": (run.kernel.path, run.kernel.sha256) if run.kernel else (None, None),
+    }
+    files = {name: file and {"file": file.name, "sha256": sha256} for name, (file, sha256) in beside.items()}
+    return {**record, **files}
 
 
-def _named(item: Loaded, traces: dict[str, Any], with_margin: str = "psnr_with_margin") -> dict[str, Any]:
+def _named(item: Loaded, result: Restored, with_margin: str = "psnr_with_margin") -> dict[str, Any]:
     """What is minimised first; the PSNR under another name where it covers a margin that the outputs do not have."""
+    traces: dict[str, Any] = {**result.traces, **_kernel_change(result)}
     padded = item.fitted.content[2:] != item.fitted.rgb.shape[:2]
     names = {"psnr": with_margin} if padded else {}
     ordered = sorted(traces.items(), key=lambda named: named[0] != "loss")
     return {names.get(name, name): trace for name, trace in ordered}
 
 
+def _kernel_change(result: Restored) -> dict[str, Any]:
+    """`[N, S, K]`: sum of the absolute changes of a kernel since the iterate before; of several kernels the mean."""
+    if "kernel" not in result.operator_traces:
+        return {}
+    kernels = result.operator_traces["kernel"]
+    change = np.abs(np.diff(kernels, axis=2, prepend=np.nan)).sum(axis=(-2, -1))
+    return {"kernel_change": change.reshape(*kernels.shape[:3], -1).mean(axis=-1)}
+
+
 def _comparison(
     item: Loaded, n: int, result: Restored, run: Run, output: Pixels, quality: dict[str, float] | None
 ) -> report.Picture:
-    columns = [("input", unfit(item.y, item.fitted)), ("restored", output)]
+    columns = [("input", unfit(item.input, item.fitted)), ("restored", output)]
     if quality is not None and item.clean is not None:
         columns = [
             (f"{name}\n{_decibels(quality, which)}", pixels)
             for (name, pixels), which in zip(columns, ("input", "output"), strict=True)
         ]
         columns.append(("reference", unfit(item.clean, item.fitted)))
+    if "kernel" in result.operator:
+        columns.append(("kernel", heatmaps.kernel_picture(result.operator["kernel"][n, 0])))
     several = f" (mean of {run.samples} samples, curves of sample 0)" if run.samples > 1 else ""
     iterations = int(result.iterations[n, 0])
-    traces = _named(item, result.traces, "PSNR with margin (dB)")  # titles of panels
+    traces = _named(item, result, "PSNR with margin (dB)")  # titles of panels
     return report.comparison(
         [(name, _shown(pixels)) for name, pixels in columns],
         {name: trace[n, 0, :iterations] for name, trace in traces.items()},

@@ -10,10 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diip_jax import models
 from diip_jax.images import EXTENSIONS, ImageError
 from diip_jax.methods import Method
+from diip_jax.operators import Geometry
 from diip_jax.prior import Prior
+
+
+@dataclass(frozen=True)
+class KernelFile:
+    """A blur kernel `[K, K]`, K odd, float32 of sum 1, and the file it was read from."""
+
+    path: Path
+    values: NDArray[np.float32]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,9 @@ class Run:
     Attributes:
         method_name, method: the restoration method and its settings.
         max_iterations: the method's budget.
+        geometry: where an observation lies on the restored image.
+        estimates: names of what the method learns of the degradation.
+        kernel: the blur kernel that is known.
         batch_size: (image, sample) pairs restored at once.
         blend: weight of the restored image against the input in what is written.
         save_every: iterations between two snapshots, 0 for none.
@@ -32,6 +48,9 @@ class Run:
     method: Method
     max_iterations: int
     output_dir: Path
+    geometry: Geometry = Geometry()
+    estimates: tuple[str, ...] = ()
+    kernel: KernelFile | None = None
     seed: int = 0
     samples: int = 1
     batch_size: int = 1
@@ -61,12 +80,14 @@ class Job:
         path: the input.
         folder, stem: outputs are `folder/stem.png`, `folder/stem.json`, ...
         reference: its clean image, None without.
+        mask: what shows which of its pixels are known, None without.
     """
 
     path: Path
     folder: Path
     stem: str
     reference: Path | None = None
+    mask: Path | None = None
 
     def output(self, ending: str) -> Path:
         """The output whose name is the stem and this ending, such as ".png" or "_compare.png"."""
@@ -77,6 +98,8 @@ class Job:
         endings = [".png"]
         if run.samples > 1:
             endings += [*(f"_sample{i}.png" for i in range(run.samples)), "_spread.png"]
+        if "kernel" in run.estimates:
+            endings += [of_sample(run, i, "_kernel.png") for i in range(run.samples)]
         if run.compare:
             endings.append("_compare.png")
         return [self.output(ending) for ending in [*endings, ".json"]]
@@ -91,10 +114,17 @@ class Job:
 
 def snapshot_ending(run: Run, sample: int, iterations: int) -> str:
     """The ending of the name of the image after so many iterations."""
-    return (f"_sample{sample}" if run.samples > 1 else "") + f"_k{iterations:05d}.png"
+    return of_sample(run, sample, f"_k{iterations:05d}.png")
 
 
-def plan_jobs(paths: Sequence[Path], run: Run, reference: Path | None) -> tuple[list[Job], list[ImageError]]:
+def of_sample(run: Run, sample: int, ending: str) -> str:
+    """The ending of the name of what each sample has of its own."""
+    return f"_sample{sample}{ending}" if run.samples > 1 else ending
+
+
+def plan_jobs(
+    paths: Sequence[Path], run: Run, reference: Path | None, mask: Path | None = None
+) -> tuple[list[Job], list[ImageError]]:
     """One job per input, in their order, such that no output overwrites an input or another output.
 
     Outputs are named after the input's stem. Inputs of the same stem in several folders keep their folders, relative to
@@ -102,9 +132,10 @@ def plan_jobs(paths: Sequence[Path], run: Run, reference: Path | None) -> tuple[
 
     Args:
         reference: the clean image, or a folder in which each image has one of the same stem.
+        mask: likewise; one file may serve for all images.
 
     Returns:
-        (jobs, errors): an input that cannot be given its names or its reference is in `errors` and not in `jobs`.
+        (jobs, errors): an input that cannot be given its names, reference or mask is in `errors` and not in `jobs`.
     """
     jobs: list[Job] = []
     errors: list[ImageError] = []
@@ -113,19 +144,25 @@ def plan_jobs(paths: Sequence[Path], run: Run, reference: Path | None) -> tuple[
     listings: dict[Path, dict[str, list[Path]]] = {}
     for path, stem in zip(paths, _stems(paths), strict=True):
         try:
-            clean = None if reference is None else _reference(reference, stem, path, listings)
-            job = Job(path, run.output_dir / stem.parent, stem.name, clean)
+            clean, shown = (
+                None if given is None else _counterpart(name, given, stem, path, listings)
+                for name, given in (("reference", reference), ("mask", mask))
+            )
+            job = Job(path, run.output_dir / stem.parent, stem.name, clean, shown)
             outputs = [*job.outputs(run), *job.snapshots(run)]
             for output in outputs:
                 if output in claimed:
                     raise ImageError(path, f"would write {output}, as {claimed[output]} does; rename one of the two")
-                source = clean if clean and _identity(output) == _identity(clean) else sources.get(_identity(output))
+                beside = {_identity(file): file for file in (clean, shown) if file}
+                source = beside.get(_identity(output)) or sources.get(_identity(output))
                 if source:
                     raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
         except ImageError as error:
             errors.append(error)
         except OSError as error:
-            errors.append(ImageError(path, f"cannot be given names or a reference ({error}); check paths and rights"))
+            errors.append(
+                ImageError(path, f"cannot be given names, reference or mask ({error}); check paths and rights")
+            )
         else:
             claimed.update(dict.fromkeys(outputs, path))
             jobs.append(job)
@@ -153,20 +190,21 @@ def _identity(path: Path) -> tuple[int, int] | str:
         return os.path.abspath(path)
 
 
-def _reference(reference: Path, stem: Path, path: Path, listings: dict[Path, dict[str, list[Path]]]) -> Path:
-    if not reference.is_dir():
-        return reference
+def _counterpart(name: str, given: Path, stem: Path, path: Path, listings: dict[Path, dict[str, list[Path]]]) -> Path:
+    """The file of this image in a folder that was given, or the file that was given for all."""
+    if not given.is_dir():
+        return given
     # Inputs that keep their folders may have references in folders of the same names.
-    mirrored = reference / stem.parent
-    folder = mirrored if mirrored.is_dir() else reference
+    mirrored = given / stem.parent
+    folder = mirrored if mirrored.is_dir() else given
     if folder not in listings:
         listings[folder] = _images_by_stem(folder)
     found = listings[folder].get(stem.name, [])
     same_name = [candidate for candidate in found if candidate.name == path.name]
     if not found:
-        raise ImageError(path, f"has no reference {stem.name}.* in {folder}; add it, or leave this image out")
+        raise ImageError(path, f"has no {name} {stem.name}.* in {folder}; add it, or leave this image out")
     if len(found) > 1 and not same_name:
-        raise ImageError(path, f"has several references in {folder} ({', '.join(p.name for p in found)}); keep one")
+        raise ImageError(path, f"has several {name}s in {folder} ({', '.join(p.name for p in found)}); keep one")
     return same_name[0] if same_name else found[0]
 
 
@@ -220,6 +258,8 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
         "prior": prior.provenance.params_sha256,
         "input": file_sha256(job.path),
         "reference": job.reference and file_sha256(job.reference),
+        "mask": job.mask and file_sha256(job.mask),
+        "kernel": run.kernel and run.kernel.sha256,
     }
     # What an earlier run made in addition, and this one does not ask for, does no harm.
     ignored = {name for name in ("reference", "save_every") if not wanted[name]}
@@ -227,7 +267,7 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
     if not differing:
         return True, None
     name = differing[0]
-    if name in ("prior", "input", "reference"):
+    if name in ("prior", "input", "reference", "mask", "kernel"):
         return False, f"made with another {name}" if was[name] else f"made without a {name}"
     return False, f"made with {name}={was.get(name)}, now {wanted.get(name)}"
 
@@ -239,5 +279,5 @@ def _identifying(record: dict[str, Any]) -> dict[str, Any]:
         "resize": record["input"]["resize_policy"],
         "prior": record["prior"]["sha256"],
         "input": record["input"]["sha256"],
-        "reference": record["reference"] and record["reference"]["sha256"],
+        **{name: record[name] and record[name]["sha256"] for name in ("reference", "mask", "kernel")},
     }

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from diip_jax.api import Progress, restore
-from diip_jax.images import ImageError, fit_to_size, read_image
+from diip_jax.images import ImageError, fit_to_size, placed, read_image
 from diip_jax.launch.console import Console
+from diip_jax.launch.known_data import read_mask
 from diip_jax.launch.output_files import Loaded, Pixels, Snapshot, blended, write_outputs, write_pixels
 from diip_jax.launch.plan import Job, Run, file_sha256, finished, snapshot_ending
 from diip_jax.prior import Prior
@@ -27,16 +28,20 @@ class Tally:
 
 
 def load(job: Job, run: Run, prior: Prior) -> Loaded:
-    """Reads a job's input and reference at the prior's size. Raises ImageError."""
-    height, width, _ = prior.image_shape
+    """Reads a job's input, mask and reference at the sizes that the prior and the operator want. Raises ImageError."""
+    scale, margin = run.geometry
+    height, width, _ = run.geometry.y_shape(prior.image_shape)
     image = read_image(job.path)
-    fitted = fit_to_size(image, height, width, run.resize)
+    observed = fit_to_size(image, height, width, run.resize)
+    fitted = placed(observed, scale, margin)
     clean = None
     if job.reference is not None:
-        reference = fit_to_size(read_image(job.reference), height, width, run.resize)
+        reference = fit_to_size(read_image(job.reference), scale * height, scale * width, run.resize)
+        reference = placed(reference, 1, margin)
         if reference.content != fitted.content:
             raise ImageError(job.reference, f"has another aspect than {job.path}; give the clean picture of that image")
         clean = _channels(reference.rgb, prior)
+    mask = None if job.mask is None else read_mask(job.mask, image, height, width, run.resize)
     # Of the picture at its own size only the facts are needed from here on: a view of one number stands in for it, or a
     # batch of large photographs would fill the memory.
     facts = dataclasses.replace(image, rgb=np.broadcast_to(np.float32(0), image.rgb.shape), alpha=None)
@@ -45,9 +50,12 @@ def load(job: Job, run: Run, prior: Prior) -> Loaded:
         facts,
         fitted,
         _channels(fitted.rgb, prior),
+        _channels(observed.rgb, prior),
         clean,
+        mask,
         file_sha256(job.path),
         file_sha256(job.reference) if job.reference else None,
+        file_sha256(job.mask) if job.mask else None,
     )
 
 
@@ -116,7 +124,8 @@ def explain(job: Job, error: Exception, run: Run) -> str:
 
 
 def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
-    references = None if batch[0].clean is None else np.stack([item.clean for item in batch if item.clean is not None])
+    clean = [item.clean for item in batch if item.clean is not None]
+    masks = [item.mask for item in batch if item.mask is not None]
     compiling = _compile_intervals()
     compiling.clear()
     saved: dict[tuple[int, int], Snapshot] = {}
@@ -130,7 +139,9 @@ def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console
             seed=run.seed,
             samples=run.samples,
             batch_size=run.batch_size,
-            references=references,
+            references=np.stack(clean) if clean else None,
+            masks=np.stack(masks) if masks else None,
+            kernels=None if run.kernel is None else np.stack([run.kernel.values] * len(batch)),
             progress=functools.partial(_look, batch, run, console, saved),
             report_every=_report_every(run.save_every),
         )

@@ -1,0 +1,148 @@
+"""What methods share that invert a frozen diffusion prior: Adam on its noise z, until a rule stops it."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diip_jax import generators
+from diip_jax.array_types import Images, Params
+from diip_jax.ddim import Gradient, Remat
+from diip_jax.loop import Problem
+from diip_jax.operators import Operator, identity
+from diip_jax.prior import Prior
+from diip_jax.schedule import Variant
+from diip_jax.stopping import StoppingRule, budget, first_of, laplacian_variance_peak, loss_slope
+
+Stopping = Literal["paper", "robust", "laplacian_variance", "loss_slope", "budget"]
+
+
+@dataclass(frozen=True)
+class NoiseInversion:
+    """Settings of the inversion.
+
+    Adam moves every element of z by at most about its rate in an iteration, so that rate times iterations is how far z
+    can go.
+
+    Attributes:
+        learning_rate: of Adam on the noise z.
+        max_iterations: the iteration budget.
+        stopping: "paper" is the first of DIIP's two printed rules to fire; "robust" the first of their smoothed,
+            patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "budget"
+            none. Where the budget ends the run, the last iterate is returned.
+        k_min, eps: of the printed rules (DIIP: 100 and 0.001).
+        smoothing, patience: of the robust rules.
+        stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
+        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
+        gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
+            "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
+        project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
+    """
+
+    learning_rate: float = 0.01
+    max_iterations: int = 200
+    stopping: Stopping = "robust"
+    k_min: int = 100
+    eps: float = 1e-3
+    smoothing: float = 0.9
+    patience: int = 10
+    stride: int = 100
+    variant: Variant = "code"
+    gradient: Gradient = "detached"
+    remat: Literal["auto", Remat] = "auto"
+    project: bool = True
+
+    def __post_init__(self) -> None:
+        if self.stopping not in get_args(Stopping):
+            raise ValueError(f"stopping={self.stopping!r}: expected one of {', '.join(get_args(Stopping))}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate}: expected above 0")
+        # Of all rules, so that a bad number is refused whichever rule is chosen.
+        self._rules()
+
+    @classmethod
+    def presets(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """Published settings by name; for some methods they depend on others of the settings, which are given."""
+        return {}
+
+    def operator(self, channels: int) -> Operator:
+        """H_eta for images of so many channels."""
+        return identity()
+
+    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        """For z, and for eta."""
+        return optax.adam(self.learning_rate), optax.identity()
+
+    def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
+        """min over z on its sphere, and eta, of the mean of (H_eta(g(z)) - y)^2; the first iterate a rule accepts."""
+        optimizer, operator_optimizer = self.optimizers()
+        return Problem(
+            generator=generators.ddim(
+                prior,
+                image_shape,
+                stride=self.stride,
+                variant=self.variant,
+                gradient=self.gradient,
+                remat="step" if self.remat == "auto" else self.remat,
+                project=self.project,
+            ),
+            operator=self.operator(image_shape[-1]),
+            optimizer=optimizer,
+            operator_optimizer=operator_optimizer,
+            stopping=self.rule(),
+            max_iterations=self.max_iterations,
+        )
+
+    def fitted(
+        self, prior: Prior, image_shape: tuple[int, int, int], images: int, memory: int | None
+    ) -> "NoiseInversion":
+        """The settings with `remat` "auto" settled: the activations that are kept fit into a quarter of the memory.
+
+        Args:
+            images: how many of shape (H, W, C) a device has at once.
+            memory: of a device, in bytes; None where it is not known.
+        """
+        if self.remat != "auto" or self.gradient == "detached" or memory is None:
+            return self
+        steps = prior.schedule.num_timesteps // self.stride
+        kept = images * activation_bytes(prior, image_shape)
+        remat: Remat = "none" if 4 * steps * kept <= memory else "step" if 4 * kept <= memory else "block"
+        return dataclasses.replace(self, remat=remat)
+
+    def rule(self) -> StoppingRule:
+        """The stopping rule that the settings name."""
+        return self._rules()[self.stopping]
+
+    def _rules(self) -> dict[str, StoppingRule]:
+        peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
+        robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
+        return {
+            "paper": first_of(peak, slope),
+            "robust": first_of(robust_peak, robust_slope),
+            "laplacian_variance": peak,
+            "loss_slope": slope,
+            "budget": budget(self.max_iterations),
+        }
+
+
+def activation_bytes(prior: Prior, image_shape: tuple[int, int, int]) -> int:
+    """What one evaluation of the prior keeps of one image for its gradient, in bytes; traced, not computed."""
+    x = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+
+    def residuals(params: Params, x: Images) -> Any:
+        frozen = dataclasses.replace(prior, params=params)
+        return jax.vjp(lambda x: frozen.eps(x, jnp.zeros(1)), x)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(residuals, prior.params, x))
+    # The parameters are among them, and are there anyway.
+    return max(0, _bytes(kept) - _bytes(prior.params))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,85 @@
+"""Where a blur kernel comes from: a network, logits, or what is known. The plug of the operators that blur."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diip_jax.array_types import Any, Array, Float, PRNGKey
+from diip_jax.models.kernel_network import INPUTS, KernelNetwork
+from diip_jax.operators.known import Known
+
+
+class KernelModel(NamedTuple):
+    """A parametrised blur kernel `[K, K]`, non-negative and of sum 1, as pure functions.
+
+    Attributes:
+        init: key -> eta, a pytree; an empty one when the kernel is known.
+        apply: (eta, known) -> the kernel.
+        size: K, odd.
+        needs: names of the fields of `Known` that `apply` reads.
+    """
+
+    init: Callable[[PRNGKey], Any]
+    apply: Callable[[Any, Known], Float[Array, "K K"]]
+    size: int
+    needs: tuple[str, ...] = ()
+
+
+def kernel_network(size: int) -> KernelModel:
+    """SelfDeblur's network on a fixed noise vector, 0.1 U(0, 1) each; BIRD's choice. eta: vector and weights.
+
+    Raises:
+        ValueError: an even size.
+    """
+    network = KernelNetwork(_odd(size))
+
+    def init(key: PRNGKey) -> Any:
+        noise_key, weight_key = jax.random.split(key)
+        noise = 0.1 * jax.random.uniform(noise_key, (INPUTS,))
+        return {"noise": noise, "weights": network.init(weight_key, noise)["params"]}
+
+    def apply(eta: Any, known: Known) -> Float[Array, "K K"]:
+        # No gradient reaches the vector, and what has none stays as it is.
+        return jnp.asarray(network.apply({"params": eta["weights"]}, jax.lax.stop_gradient(eta["noise"])))
+
+    return KernelModel(init, apply, size)
+
+
+def kernel_logits(size: int) -> KernelModel:
+    """k = softmax(eta), eta `[K, K]`, from a Gaussian of standard deviation K / 6 px on.
+
+    Without a network between, the values are found one by one: the rate is larger than for the network.
+
+    Raises:
+        ValueError: an even size.
+    """
+    radius, sigma = _odd(size) // 2, size / 6
+
+    def init(key: PRNGKey) -> Float[Array, "K K"]:
+        squares = jnp.arange(-radius, radius + 1.0) ** 2
+        return -(squares[:, None] + squares) / (2 * sigma**2)
+
+    return KernelModel(init, lambda eta, known: jax.nn.softmax(eta, axis=(0, 1)), size)
+
+
+def known_kernel(size: int) -> KernelModel:
+    """The kernel that was given with the image.
+
+    Raises:
+        ValueError: an even size; from `apply`: a kernel of another size.
+    """
+
+    def apply(eta: Any, known: Known) -> Float[Array, "K K"]:
+        if known.kernel.shape != (size, size):
+            raise ValueError(f"kernel_size={size}: the kernel that was given is {known.kernel.shape}")
+        return known.kernel
+
+    return KernelModel(lambda key: (), apply, _odd(size), needs=("kernel",))
+
+
+def _odd(size: int) -> int:
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel_size={size}: expected an odd number, 1 or more")
+    return size

@@ -1,0 +1,53 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diip_jax import operators
+from diip_jax.operators import Known
+
+
+@pytest.mark.parametrize("model", [operators.kernel_network, operators.kernel_logits])
+def test_a_kernel_is_not_negative_and_sums_to_1(model):
+    kernel = model(5)
+    draw = jax.jit(lambda key: kernel.apply(kernel.init(key), Known()))
+    for seed in range(3):
+        k = draw(jax.random.key(seed))
+        assert k.shape == (5, 5) and (k > 0).all()
+        np.testing.assert_allclose(k.sum(), 1, rtol=1e-6)
+
+
+def test_the_network_reads_small_positive_noise():
+    noise = jax.jit(operators.kernel_network(3).init)(jax.random.key(0))["noise"]
+    assert noise.shape == (200,) and noise.min() >= 0 and 0.09 < noise.max() <= 0.1
+
+
+def test_the_networks_input_is_never_learned():
+    kernel = operators.kernel_network(3)
+    eta = jax.jit(kernel.init)(jax.random.key(0))
+    gradient = jax.jit(jax.grad(lambda eta: kernel.apply(eta, Known())[0, 0]))(eta)
+    np.testing.assert_array_equal(gradient["noise"], 0)
+    assert np.abs(gradient["weights"]["Dense_0"]["kernel"]).max() > 0
+
+
+def test_logits_start_as_a_gaussian():
+    k = operators.kernel_logits(9).apply(operators.kernel_logits(9).init(jax.random.key(0)), Known())
+    offsets = np.arange(-4, 5)
+    np.testing.assert_allclose(k[4], k[:, 4], rtol=1e-6)
+    np.testing.assert_allclose(k[4] / k[4, 4], np.exp(-(offsets**2) / (2 * 1.5**2)), rtol=1e-5)
+
+
+def test_known_kernel_is_the_given_one():
+    kernel = operators.known_kernel(3)
+    given = jnp.arange(9.0).reshape(3, 3) / 36
+    assert kernel.needs == ("kernel",) and jax.tree.leaves(kernel.init(jax.random.key(0))) == []
+    np.testing.assert_array_equal(kernel.apply((), Known(kernel=given)), given)
+    with pytest.raises(ValueError, match=r"kernel_size=5: the kernel that was given is \(3, 3\)"):
+        operators.known_kernel(5).apply((), Known(kernel=given))
+
+
+@pytest.mark.parametrize("model", [operators.kernel_network, operators.kernel_logits, operators.known_kernel])
+@pytest.mark.parametrize("size", [0, 4, -3])
+def test_even_sizes_are_refused(model, size):
+    with pytest.raises(ValueError, match=f"kernel_size={size}: expected an odd number, 1 or more"):
+        model(size)
