@@ -30,7 +30,7 @@ def torch_iteration(prior: Prior, method: DIIP, batch_size: int) -> Callable[[],
         from torch.utils.checkpoint import checkpoint
     except ImportError as error:
         raise ValueError('--torch needs torch and diffusers; run: pip install "diip_jax[convert]"') from error
-    if prior.dtype != "float32" or method.variant != "code" or method.remat != "step":
+    if prior.dtype != "float32" or method.variant != "code" or method.remat not in ("auto", "step"):
         raise ValueError("--torch runs float32, the variant code and remat step only; leave the other flags out")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     generator = torch.Generator().manual_seed(0)

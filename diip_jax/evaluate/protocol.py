@@ -36,10 +36,10 @@ class Entry:
 QUALITY = (
     Entry("Adam 0.01, detached", DIIP(stride=200), ("paper", "robust"), 16),
     Entry("Adam 0.0015, detached", dataclasses.replace(PAPER, stride=200, max_iterations=500), ("paper",), 8),
-    Entry("Adam 0.01, full", DIIP(stride=200, gradient="full", max_iterations=150), ("paper", "robust"), 8),
+    Entry("Adam 0.01, full", DIIP(stride=200, gradient="full", max_iterations=120), ("paper", "robust"), 8),
     Entry(
         "Adam 0.0015, full",
-        dataclasses.replace(PAPER, stride=200, gradient="full", max_iterations=150),
+        dataclasses.replace(PAPER, stride=200, gradient="full", max_iterations=120),
         ("paper",),
         8,
     ),

@@ -69,7 +69,7 @@ def trajectory(
 
 def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: DIIP, seed: int) -> Trajectory:
     y = np.stack([corrupt(task, image, seed) for image in clean])
-    rules = ("stopping", "k_min", "eps", "smoothing", "patience")
+    rules = ("stopping", "k_min", "eps", "smoothing", "patience", "remat")
     decides = {
         "task": task,
         "y": hashlib.sha256(y.tobytes()).hexdigest(),
