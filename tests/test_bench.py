@@ -54,11 +54,13 @@ def test_torch_refuses_what_it_does_not_have():
 def test_the_command_prints_a_row_for_every_combination(tmp_path, capsys):
     save_prior(tmp_path / "prior", tiny_prior())
     arguments = [f"--checkpoint={tmp_path / 'prior'}", "--batch_size=1,2", "--gradient=detached", "--stride=500"]
-    assert main([*arguments, "--repeats=1", "--torch"]) == 0
+    assert main([*arguments, "--repeats=1", "--torch", "--overhead"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
-    rows = [line.split("|") for line in lines[::2]]
+    rows = [line.split("|") for line in lines[::3]]
     assert [(row[1].strip(), row[3].strip()) for row in rows] == [("detached", "1"), ("detached", "2")]
-    assert all(re.fullmatch(r"  torch [\d.]+ s; ours / torch's: median [\d.]+ of [\d.]+", line) for line in lines[1::2])
+    for name, start in (("torch's", 1), ("the gradient's alone", 2)):
+        pattern = rf"  ours / {name} \([\d.]+ s\): median [\d.]+ of [\d.]+"
+        assert all(re.fullmatch(pattern, line) for line in lines[start::3])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ image); GFLOP of an iteration, convolutions counted as direct ones; the GFLOP/s 
 of this machine's matrix product and convolution, measured first on the same devices; memory that the program holds.
 
 With --torch the same iteration runs in torch in alternation, and the ratio of the times (ours / torch's) is printed
-pair by pair.
+pair by pair. With --overhead so is the ratio to the gradient alone: what optimiser, stopping rules and traces add to it.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from absl import flags
 
 from diip_jax import command
 from diip_jax.bench.ceiling import measure_ceiling
-from diip_jax.bench.measure import Program, compiled
+from diip_jax.bench.measure import compiled, gradient_alone
 from diip_jax.bench.torch_reference import torch_iteration
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.methods import DIIP
@@ -42,6 +42,7 @@ def _flag_values() -> flags.FlagValues:
     flags.DEFINE_integer("stride", 100, "timesteps that a DDIM step takes", flag_values=values)
     flags.DEFINE_integer("repeats", 10, "timed iterations", lower_bound=1, flag_values=values)
     flags.DEFINE_boolean("torch", False, "run the same in torch, in alternation", flag_values=values)
+    flags.DEFINE_boolean("overhead", False, "run the gradient alone, in alternation", flag_values=values)
     return values
 
 
@@ -74,8 +75,12 @@ def _print_table(values: flags.FlagValues) -> None:
             stopping="budget",
         )
         program = compiled(prior, method, batch)
-        reference = torch_iteration(prior, method, batch) if values.torch else None
-        ours, theirs = _alternate(program, reference, values.repeats)
+        others = {}
+        if values.torch:
+            others["torch's"] = torch_iteration(prior, method, batch)
+        if values.overhead:
+            others["the gradient's alone"] = gradient_alone(prior, method, batch)
+        ours, *theirs = _alternate([program.iterate, *others.values()], values.repeats)
         ceiling = max(measure_ceiling(program.devices, values.dtype))
         median = float(np.median(ours))
         speed = program.flops / median
@@ -85,19 +90,18 @@ def _print_table(values: flags.FlagValues) -> None:
             f"| {speed / 1e9:.0f} | {speed / ceiling:.0%} | {program.devices * program.memory_bytes / 1e6:.0f} |",
             flush=True,
         )
-        if theirs:
-            ratios = np.divide(ours, theirs)
+        for name, seconds in zip(others, theirs, strict=True):
+            ratios = np.divide(ours, seconds)
             pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
-            print(f"  torch {np.median(theirs):.3f} s; ours / torch's: median {np.median(ratios):.2f} of {pairs}")
+            print(
+                f"  ours / {name} ({np.median(seconds):.3f} s): median {np.median(ratios):.2f} of {pairs}", flush=True
+            )
 
 
-def _alternate(program: Program, reference: Callable[[], None] | None, repeats: int) -> tuple[list[float], list[float]]:
-    ours, theirs = [], []
-    for _ in range(repeats + 1):
-        ours.append(seconds_of(program.iterate))
-        if reference is not None:
-            theirs.append(seconds_of(reference))
-    return ours[1:], theirs[1:]
+def _alternate(functions: Sequence[Callable[[], None]], repeats: int) -> list[list[float]]:
+    """Seconds of every function, call by call, after one call to warm up; they take turns."""
+    rounds = [[seconds_of(function) for function in functions] for _ in range(repeats + 1)]
+    return [list(seconds) for seconds in zip(*rounds[1:], strict=True)]
 
 
 def main(arguments: Sequence[str]) -> int:
