@@ -5,7 +5,7 @@ image); GFLOP of an iteration, convolutions counted as direct ones; the GFLOP/s 
 of this machine's matrix product and convolution, measured first on the same devices; memory that the program holds.
 
 With --torch the same iteration runs in torch in alternation, and the ratio of the times (ours / torch's) is printed
-pair by pair. With --overhead so is the ratio to the gradient alone: what optimiser, stopping rules and traces add to it.
+pair by pair. With --overhead so is the ratio to the gradient alone: what optimiser, rules and traces add to it.
 """
 
 import itertools
