@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from diip_jax import distribute
 from diip_jax.prior import Prior, load_prior
 
 
@@ -72,6 +73,7 @@ def run(
             return 0
         if surplus:
             raise UsageError(f"unexpected argument {surplus[0]!r}: everything is given by flags, see --help")
+        distribute.use_every_core()
         command(values)
     except (flags.Error, ValueError) as error:
         print(f"{program}: error: {str(error).splitlines()[0]}", file=sys.stderr)

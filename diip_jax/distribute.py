@@ -9,8 +9,9 @@ of them dies. They meet once, at the start.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -21,6 +22,17 @@ _AXIS = "batch"
 _WHOLE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
 
 Item = TypeVar("Item")
+
+
+def use_every_core() -> None:
+    """Makes a device of every CPU core that this process may use, unless the user has said how many there shall be.
+
+    XLA's convolutions hardly gain from a second thread: two images with a core each take 0.6 of the time of one after
+    the other with both (docs/performance.md). Does nothing in a process that has used JAX already.
+    """
+    if cast(Any, jax.config).jax_num_cpu_devices == -1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 def device_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -47,6 +59,13 @@ def padded_size(batch_size: int, mesh: Mesh) -> int:
 def on_cpu(mesh: Mesh) -> bool:
     """Whether the devices are CPUs."""
     return mesh.devices.flat[0].platform == "cpu"
+
+
+def device_memory(mesh: Mesh) -> int | None:
+    """Bytes that one of the devices may use, None where it does not say; CPU devices share what the machine has."""
+    if on_cpu(mesh):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // mesh.size
+    return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -1,30 +1,66 @@
+import re
+
 import jax
 import pytest
 from networks import TINY, tiny_prior
 
-from diip_jax import bench
+from diip_jax.bench.__main__ import main
+from diip_jax.bench.ceiling import measure_ceiling
+from diip_jax.bench.measure import compiled, iteration_flops
+from diip_jax.bench.torch_reference import torch_iteration
 from diip_jax.methods import DIIP
 from diip_jax.prior import param_shapes, save_prior
 
+FOUR_STEPS = DIIP(stride=250, stopping="budget", max_iterations=2)
 
-def test_measure_counts_the_networks_work():
+
+def test_flops_count_the_networks_work():
     prior = tiny_prior()
-    one = bench.measure(prior, DIIP(stride=250, stopping="budget"), 1, repeats=2)
-    two = bench.measure(prior, DIIP(stride=500, stopping="budget"), 2, repeats=2)
-    full = bench.measure(prior, DIIP(stride=250, stopping="budget", gradient="full"), 1, repeats=2)
-    assert one.compile_seconds > 0 and one.iteration_seconds > 0
-    # Four evaluations of one image are two of two images; the full gradient counts three times.
-    assert two.flops == pytest.approx(one.flops) and full.flops == pytest.approx(3 * one.flops)
-    params = sum(leaf.size for leaf in jax.tree.leaves(param_shapes(TINY)))
-    assert one.memory_bytes > 4 * params
+
+    def flops(**settings):
+        return iteration_flops(prior, DIIP(stopping="budget", **settings))
+
+    four = flops(stride=250)
+    # One convolution of the 16x16 image with 8 channels alone: 2 * 9 * 16 * 16 * 8 * 8, four times.
+    assert four > 4 * 294_912
+    assert flops(stride=500) == pytest.approx(four / 2)
+    assert flops(stride=250, gradient="full") == pytest.approx(3 * four)
+    assert flops(stride=250, gradient="full", remat="none") == pytest.approx(2 * four)
+
+
+def test_compiled_runs_the_loop():
+    program = compiled(tiny_prior(), FOUR_STEPS, 2)
+    program.iterate()
+    assert program.compile_seconds > 0
+    assert program.memory_bytes > 4 * sum(leaf.size for leaf in jax.tree.leaves(param_shapes(TINY)))
+    assert program.flops == 2 * iteration_flops(tiny_prior(), FOUR_STEPS)
+
+
+def test_ceiling_is_measured():
+    ceiling = measure_ceiling(1, repeats=1)
+    assert 1e9 < ceiling.matrix_product < 1e15 and 1e8 < ceiling.convolution < 1e15
+
+
+@pytest.mark.parametrize("gradient", ["detached", "full"])
+def test_torch_iterates(gradient):
+    torch_iteration(tiny_prior(), DIIP(stride=500, gradient=gradient), 1)()
+
+
+def test_torch_refuses_what_it_does_not_have():
+    with pytest.raises(ValueError, match="float32, the variant code and remat step only"):
+        torch_iteration(tiny_prior(), DIIP(variant="paper"), 1)
 
 
 def test_the_command_prints_a_row_for_every_combination(tmp_path, capsys):
     save_prior(tmp_path / "prior", tiny_prior())
     arguments = [f"--checkpoint={tmp_path / 'prior'}", "--batch_size=1,2", "--gradient=detached", "--stride=500"]
-    assert bench.main([*arguments, "--repeats=1"]) == 0
-    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [(row[1].strip(), row[2].strip()) for row in rows] == [("detached", "1"), ("detached", "2")]
+    assert main([*arguments, "--repeats=1", "--torch", "--overhead"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    rows = [line.split("|") for line in lines[::3]]
+    assert [(row[1].strip(), row[3].strip()) for row in rows] == [("detached", "1"), ("detached", "2")]
+    for name, start in (("torch's", 1), ("the gradient's alone", 2)):
+        pattern = rf"  ours / {name} \([\d.]+ s\): median [\d.]+ of [\d.]+"
+        assert all(re.fullmatch(pattern, line) for line in lines[start::3])
 
 
 @pytest.mark.parametrize(
@@ -38,6 +74,6 @@ def test_the_command_prints_a_row_for_every_combination(tmp_path, capsys):
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(argument, message, capsys):
-    assert bench.main([argument, "--repeats=1", "--batch_size=1"] if "batch" not in argument else [argument]) == 2
+    assert main([argument, "--repeats=1", "--batch_size=1"] if "batch" not in argument else [argument]) == 2
     error = capsys.readouterr().err
     assert error.startswith("diip_jax.bench: error: ") and message in error and error.count("\n") == 1

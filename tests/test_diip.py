@@ -2,6 +2,7 @@ import dataclasses
 import inspect
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -118,3 +119,25 @@ def test_bad_settings_are_refused(setting, message):
 def test_every_setting_is_documented():
     for field in dataclasses.fields(DIIP):
         assert field.name in inspect.getdoc(NoiseInversion)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("gradient", ["detached", "full"])
+def test_a_restoration_is_one_program_that_lowers_for_accelerators(platform, dtype, gradient):
+    """Lowered without one: convolutions compute in the dtype asked for, nothing in float64, nothing on the host."""
+    prior = tiny_prior().with_dtype(dtype)
+    method = DIIP(stride=250, gradient=gradient, max_iterations=5)
+
+    def run(prior, y, keys):
+        problem = method.problem(prior, (16, 16, 3))
+        return loop.advance(problem, y, loop.start(problem, y, keys), jnp.int32(5)).verdict.image
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    program = jax.export.export(jax.jit(run), platforms=[platform])(prior, jnp.zeros((2, 16, 16, 3)), keys)
+    lines = program.mlir_module().splitlines()
+    element = {"float32": "xf32>", "bfloat16": "xbf16>"}[dtype]
+    convolutions = [line for line in lines if "stablehlo.convolution" in line]
+    assert convolutions and all(element in line for line in convolutions)
+    assert not any("f64" in line or "callback" in line for line in lines)
+    assert sum("stablehlo.while" in line for line in lines) >= 2  # iterations, and DDIM's steps inside

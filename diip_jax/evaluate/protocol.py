@@ -66,13 +66,13 @@ QUALITY = Protocol(
         ),
         Entry(
             "Adam 0.01, full",
-            _always(DIIP(stride=200, gradient="full", max_iterations=150)),
+            _always(DIIP(stride=200, gradient="full", max_iterations=120)),
             ("paper", "robust"),
             8,
         ),
         Entry(
             "Adam 0.0015, full",
-            _always(dataclasses.replace(PAPER, stride=200, gradient="full", max_iterations=150)),
+            _always(dataclasses.replace(PAPER, stride=200, gradient="full", max_iterations=120)),
             ("paper",),
             8,
         ),

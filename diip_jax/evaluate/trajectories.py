@@ -91,7 +91,7 @@ def trajectory(
 def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int) -> Trajectory:
     degraded = [degrade(task, image, seed) for image in clean]
     given = _given(method.problem(prior, prior.image_shape).operator, task, degraded)
-    rules = ("stopping", "k_min", "eps", "smoothing", "patience", "loss_threshold")
+    rules = ("stopping", "k_min", "eps", "smoothing", "patience", "loss_threshold", "remat")
     settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
     decides = {
         "task": task,

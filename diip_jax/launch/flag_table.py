@@ -59,6 +59,8 @@ METHOD_HELP = {
     "learning_rate": "of Adam on the noise",
     "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",
     "gradient": "around the network (detached), or through it (full), which takes several times as long",
+    "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
+    "block too; auto: the first that fits into a quarter of the device's memory",
     "variant": "DDIM as in the released code of BIRD, or as in the paper",
     "project": "keep the noise on its sphere",
     "stopping": "rule that ends the iteration; paper and robust: the first of the two rules to fire",

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         reference = _reference_path(values.reference, len(paths))
         mask = None if values.mask is None else _existing("mask", values.mask)
         if not values.dry_run:
+            distribute.use_every_core()
             keep_compiled_programs()
         with meeting(values, console):
             check_same_inputs(paths, errors)
@@ -99,9 +100,6 @@ def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Method:
 
 def _run(values: flags.FlagValues, method: Method, prior: Prior, kernel: KernelFile | None) -> Run:
     problem = _problem(method, prior, {"mask": values.mask, "kernel": kernel and kernel.values})
-    # Images of a batch that have stopped are computed along until the last one of their device stops. An accelerator is
-    # faster with several at once nevertheless; a CPU is not.
-    usual_batch = (1 if jax.default_backend() == "cpu" else 8) * jax.local_device_count()
     return Run(
         method_name=values.method,
         method=method,
@@ -112,13 +110,25 @@ def _run(values: flags.FlagValues, method: Method, prior: Prior, kernel: KernelF
         output_dir=expanded("output_dir", values.output_dir),
         seed=values.seed,
         samples=values.samples,
-        batch_size=values.batch_size or usual_batch,
+        batch_size=values.batch_size or _usual_batch(prior),
         resize=values.resize,
         blend=values.blend,
         compare=values.compare,
         save_every=values.save_every,
         skip_existing=values.skip_existing,
     )
+
+
+def _usual_batch(prior: Prior) -> int:
+    devices = jax.local_device_count()
+    # Images of a batch that have stopped are computed along until the last one of their device stops. An accelerator is
+    # faster with several at once nevertheless.
+    if jax.default_backend() != "cpu":
+        return 8 * devices
+    # Every device has its copy of the parameters, and CPU devices have one memory.
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    copies = memory // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
+    return max(1, min(devices, copies))
 
 
 def _inputs(patterns: list[str]) -> tuple[list[Path], list[ImageError]]:

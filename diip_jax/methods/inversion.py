@@ -1,12 +1,16 @@
 """What methods share that invert a frozen diffusion prior: Adam on its noise z, until a rule stops it."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from diip_jax import generators
+from diip_jax.array_types import Images, Params
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.loop import Problem
 from diip_jax.operators import Operator, identity
@@ -35,7 +39,8 @@ class NoiseInversion:
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
         variant: "code" or "paper", see `diip_jax.ddim.reverse`.
         gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
-        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
+            "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
         project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
     """
 
@@ -49,7 +54,7 @@ class NoiseInversion:
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
-    remat: Remat = "step"
+    remat: Literal["auto", Remat] = "auto"
     project: bool = True
 
     def __post_init__(self) -> None:
@@ -83,7 +88,7 @@ class NoiseInversion:
                 stride=self.stride,
                 variant=self.variant,
                 gradient=self.gradient,
-                remat=self.remat,
+                remat="step" if self.remat == "auto" else self.remat,
                 project=self.project,
             ),
             operator=self.operator(image_shape[-1]),
@@ -92,6 +97,22 @@ class NoiseInversion:
             stopping=self.rule(),
             max_iterations=self.max_iterations,
         )
+
+    def fitted(
+        self, prior: Prior, image_shape: tuple[int, int, int], images: int, memory: int | None
+    ) -> "NoiseInversion":
+        """The settings with `remat` "auto" settled: the activations that are kept fit into a quarter of the memory.
+
+        Args:
+            images: how many of shape (H, W, C) a device has at once.
+            memory: of a device, in bytes; None where it is not known.
+        """
+        if self.remat != "auto" or self.gradient == "detached" or memory is None:
+            return self
+        steps = prior.schedule.num_timesteps // self.stride
+        kept = images * activation_bytes(prior, image_shape)
+        remat: Remat = "none" if 4 * steps * kept <= memory else "step" if 4 * kept <= memory else "block"
+        return dataclasses.replace(self, remat=remat)
 
     def rule(self) -> StoppingRule:
         """The stopping rule that the settings name."""
@@ -108,3 +129,20 @@ class NoiseInversion:
             "loss_slope": slope,
             "budget": budget(self.max_iterations),
         }
+
+
+def activation_bytes(prior: Prior, image_shape: tuple[int, int, int]) -> int:
+    """What one evaluation of the prior keeps of one image for its gradient, in bytes; traced, not computed."""
+    x = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+
+    def residuals(params: Params, x: Images) -> Any:
+        frozen = dataclasses.replace(prior, params=params)
+        return jax.vjp(lambda x: frozen.eps(x, jnp.zeros(1)), x)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(residuals, prior.params, x))
+    # The parameters are among them, and are there anyway.
+    return max(0, _bytes(kept) - _bytes(prior.params))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,113 @@
+"""What a restoration costs on this machine: `python -m diip_jax.bench`.
+
+One line per gradient mode, remat and batch size: seconds to compile the loop; seconds of one iteration (median, and per
+image); GFLOP of an iteration, convolutions counted as direct ones; the GFLOP/s that makes, and its share of the larger
+of this machine's matrix product and convolution, measured first on the same devices; memory that the program holds.
+
+With --torch the same iteration runs in torch in alternation, and the ratio of the times (ours / torch's) is printed
+pair by pair. With --overhead so is the ratio to the gradient alone: what optimiser, stopping rules and traces add to it.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+import numpy as np
+from absl import flags
+
+from diip_jax import command
+from diip_jax.bench.ceiling import measure_ceiling
+from diip_jax.bench.measure import compiled, gradient_alone
+from diip_jax.bench.torch_reference import torch_iteration
+from diip_jax.ddim import Gradient, Remat
+from diip_jax.methods import DIIP
+
+PROGRAM = "diip_jax.bench"
+
+
+def _flag_values() -> flags.FlagValues:
+    values = command.prior_flags()
+    flags.DEFINE_list("batch_size", ["1", "8"], "batch sizes", flag_values=values)
+    modes = list(get_args(Gradient))
+    flags.DEFINE_multi_enum("gradient", modes, modes, "gradient modes; repeatable", flag_values=values)
+    flags.DEFINE_multi_enum(
+        "remat",
+        ["step"],
+        list(get_args(Remat)),
+        "what the full gradient computes again; repeatable",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("stride", 100, "timesteps that a DDIM step takes", flag_values=values)
+    flags.DEFINE_integer("repeats", 10, "timed iterations", lower_bound=1, flag_values=values)
+    flags.DEFINE_boolean("torch", False, "run the same in torch, in alternation", flag_values=values)
+    flags.DEFINE_boolean("overhead", False, "run the gradient alone, in alternation", flag_values=values)
+    return values
+
+
+def seconds_of(function: Callable[[], None]) -> float:
+    """Wall time of a call."""
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began
+
+
+def _print_table(values: flags.FlagValues) -> None:
+    batch_sizes = [int(size) for size in values.batch_size]
+    if min(batch_sizes, default=0) < 1:
+        raise command.UsageError(f"--batch_size={','.join(values.batch_size)}: expected at least 1")
+    prior = command.prior_of(values)
+    print(
+        "| gradient | remat | batch | devices | compile (s) | iteration (s) | per image (s) | GFLOP | GFLOP/s "
+        "| of the ceiling | memory (MB) |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for gradient, remat, batch in itertools.product(values.gradient, values.remat, batch_sizes):
+        if gradient == "detached" and remat != values.remat[0]:
+            continue  # it has no backward pass through the network
+        # One more iteration than is timed, to warm up.
+        method = DIIP(
+            stride=values.stride,
+            gradient=gradient,
+            remat=remat,
+            max_iterations=values.repeats + 1,
+            stopping="budget",
+        )
+        program = compiled(prior, method, batch)
+        others = {}
+        if values.torch:
+            others["torch's"] = torch_iteration(prior, method, batch)
+        if values.overhead:
+            others["the gradient's alone"] = gradient_alone(prior, method, batch)
+        ours, *theirs = _alternate([program.iterate, *others.values()], values.repeats)
+        ceiling = max(measure_ceiling(program.devices, values.dtype))
+        median = float(np.median(ours))
+        speed = program.flops / median
+        print(
+            f"| {gradient} | {'-' if gradient == 'detached' else remat} | {batch} | {program.devices} "
+            f"| {program.compile_seconds:.1f} | {median:.3f} | {median / batch:.3f} | {program.flops / 1e9:.0f} "
+            f"| {speed / 1e9:.0f} | {speed / ceiling:.0%} | {program.devices * program.memory_bytes / 1e6:.0f} |",
+            flush=True,
+        )
+        for name, seconds in zip(others, theirs, strict=True):
+            ratios = np.divide(ours, seconds)
+            pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(
+                f"  ours / {name} ({np.median(seconds):.3f} s): median {np.median(ratios):.2f} of {pairs}", flush=True
+            )
+
+
+def _alternate(functions: Sequence[Callable[[], None]], repeats: int) -> list[list[float]]:
+    """Seconds of every function, call by call, after one call to warm up; they take turns."""
+    rounds = [[seconds_of(function) for function in functions] for _ in range(repeats + 1)]
+    return [list(seconds) for seconds in zip(*rounds[1:], strict=True)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
+    return command.run(PROGRAM, str(__doc__), _flag_values(), _print_table, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
