@@ -1,4 +1,4 @@
-"""Makes the example pictures: two public-domain portraits, aligned as the bundled prior expects, and four damages.
+"""Makes the example pictures: two public-domain portraits, aligned as the bundled prior expects, and damages of both.
 
     python examples/make_examples.py
 
@@ -7,16 +7,33 @@ gives origin, licence and formulas. The same seed gives the same pictures.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from diip_jax.evaluate.corruptions import corrupt
+from diip_jax.evaluate.corruptions import Degraded, corrupt, degrade
+from diip_jax.heatmaps import kernel_picture
 
 SIZE = 64
 DAMAGES = ("noise", "blur", "jpeg", "x4")
+
+
+def mask_picture(degraded: Degraded) -> np.ndarray:
+    """White where the image is shown."""
+    return np.where(degraded.mask, 255, 0).astype(np.uint8)
+
+
+# For BIRD, which is told the kind of damage: folder -> corruption, and the picture of it.
+TOLD: dict[str, tuple[str, Callable[[Degraded], np.ndarray]]] = {
+    "motion_blur": ("motion_blur", Degraded.picture),
+    "motion_blur_kernel": ("motion_blur", lambda degraded: kernel_picture(degraded.kernel)),
+    "anisotropic_blur": ("anisotropic_blur", Degraded.picture),
+    "x4_small": ("x4_blur", Degraded.observation),
+    "hole": ("hole", Degraded.picture),
+    "hole_mask": ("hole", mask_picture),
+}
 WARP_FACTOR = 8  # the similarity warp samples at 512 x 512, so that it only ever enlarges; Lanczos then reduces
 
 # Left eye, right eye, left and right mouth corner as (x, y) in pixels of the aligned 64x64 picture; "left" is the
@@ -66,6 +83,7 @@ def main() -> None:
     for name, landmarks in LANDMARKS.items():
         clean = np.asarray(align(load_portrait(name), landmarks))
         pictures = {"clean": clean} | {damage: corrupt(damage, clean, args.seed) for damage in DAMAGES}
+        pictures |= {folder: draw(degrade(damage, clean, args.seed)) for folder, (damage, draw) in TOLD.items()}
         for folder, picture in pictures.items():
             path = args.output_dir / folder / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

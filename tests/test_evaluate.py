@@ -8,20 +8,44 @@ from networks import images, tiny_prior
 from PIL import Image
 
 from diip_jax.evaluate import __main__ as command
+from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
 from diip_jax.evaluate.noise_prediction import noise_prediction_errors
-from diip_jax.evaluate.protocol import QUALITY, Entry
-from diip_jax.methods import DIIP
+from diip_jax.evaluate.protocol import BLIND, PROTOCOLS, QUALITY, Entry, Protocol
+from diip_jax.methods import BIRD, DIIP, method_named
 from diip_jax.prior import load_prior, save_prior
 
-TINY = (
-    Entry("a", DIIP(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
-    Entry("b", DIIP(stride=500, max_iterations=3, gradient="full"), ("loss_slope",), 1),
+TINY = Protocol(
+    (
+        Entry("a", lambda task: DIIP(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
+        Entry("b", lambda task: DIIP(stride=500, max_iterations=3, gradient="full"), ("loss_slope",), 1),
+    ),
+    tasks=("noise", "blur"),
+    possible=tuple(CORRUPTIONS),
+)
+TOLD = {"motion_blur": {"degradation": "blur", "kernel_size": 15}, "hole": {"degradation": "mask"}}
+# A kernel that is estimated, one that is known, and a task that has none.
+TINY_BIRD = Protocol(
+    (
+        Entry("DIIP", lambda task: DIIP(stride=500, max_iterations=3), ("robust",), 2),
+        Entry("blind", lambda task: BIRD(**TOLD[task], stride=500, max_iterations=3), ("budget",), 2),
+        Entry(
+            "known",
+            lambda task: (
+                BIRD(**TOLD[task], kernel_model="known", stride=500, max_iterations=3) if task != "hole" else None
+            ),
+            ("budget",),
+            2,
+        ),
+    ),
+    tasks=tuple(TOLD),
+    possible=tuple(TOLD),
 )
 
 
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "QUALITY", TINY)
+    monkeypatch.setitem(PROTOCOLS, "quality", TINY)
+    monkeypatch.setitem(PROTOCOLS, "bird", TINY_BIRD)
     save_prior(tmp_path / "prior", tiny_prior())
     clean = np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
     np.savez(tmp_path / "clean.npz", images=clean)
@@ -96,9 +120,49 @@ def test_images_of_another_size_are_refused(arguments, tmp_path, capsys):
     assert "images are (1, 32, 32, 3) uint8, expected [N, 16, 16, 3] uint8" in capsys.readouterr().err
 
 
+def test_the_protocol_of_bird_tells_kernels_apart_where_there_are_some(arguments, tmp_path, capsys):
+    given = [*arguments[:2], "--protocol=bird", f"--images={tmp_path / 'clean.npz'}"]
+    assert command.main(given) == 0
+    out = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()]
+    assert cells[0][-1] == "kernel correlation"
+    names = ["input (2)", "DIIP (2), robust", "DIIP (2), oracle stop", "blind (2), budget", "blind (2), oracle stop"]
+    known = ["known (2), budget", "known (2), oracle stop"]
+    assert [row[1] for row in cells[2:]] == [*names, *known, *names]
+    for task, name, *_, kernel in cells[2:]:
+        assert (kernel != "-") == (task == "motion_blur" and name.startswith("blind"))
+    assert (tmp_path / "out" / "bird.md").read_text() == out
+    rows = json.loads((tmp_path / "out" / "bird.json").read_text())
+    assert all(0 < value < 1 for row in rows for value in row["kernel"])
+    assert [len(row["kernel"]) for row in rows if row["method"].startswith("blind")] == [2, 2, 0, 0]
+
+
 def test_the_published_protocol_reports_both_gradient_modes_and_the_printed_numbers():
-    assert {entry.settings.gradient for entry in QUALITY} == {"detached", "full"}
-    assert {entry.settings.learning_rate for entry in QUALITY} == {0.01, 0.0015}
-    assert all(entry.settings.max_iterations > entry.settings.k_min for entry in QUALITY)
+    settings = [entry.settings("noise") for entry in QUALITY.entries]
+    assert {method.gradient for method in settings} == {"detached", "full"}
+    assert {method.learning_rate for method in settings} == {0.01, 0.0015}
+    assert all(method.max_iterations > method.k_min for method in settings)
     # The first entry is what a user gets, but for the stride, which the table's caption states.
-    assert QUALITY[0].settings == DIIP(stride=200)
+    assert settings[0] == DIIP(stride=200)
+
+
+def test_the_protocol_of_bird_compares_defaults_presets_and_the_truth():
+    entries = {entry.name: entry.settings for entry in BLIND.entries}
+    assert entries["DIIP"]("x4_blur") == DIIP(stride=200)
+    for task in BLIND.tasks:
+        blind = entries["BIRD"](task)
+        assert blind == BIRD(
+            degradation=blind.degradation, kernel_size=blind.kernel_size, scale=blind.scale, stride=200
+        )
+        told = {"degradation": blind.degradation, "scale": blind.scale, "stride": 200}
+        assert entries["BIRD, code preset"](task) == method_named("bird", told, "code")
+        assert entries["BIRD, paper preset"](task) == method_named(
+            "bird", {**told, "kernel_size": blind.kernel_size}, "paper"
+        )
+        image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        degraded = degrade(task, image)
+        true = entries["BIRD, true kernel"](task)
+        assert (true is None) == (degraded.kernel is None)
+        assert true is None or degraded.kernel.shape == (true.kernel_size, true.kernel_size)
+        assert blind.degradation != "downsample" or degraded.scale == blind.scale
+        assert (blind.degradation == "mask") == (degraded.mask is not None)

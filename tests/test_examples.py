@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diip_jax.evaluate.corruptions import corrupt
+from diip_jax.evaluate.corruptions import corrupt, degrade
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 spec = importlib.util.spec_from_file_location("make_examples", EXAMPLES / "make_examples.py")
@@ -32,6 +32,15 @@ def test_clean_picture_is_the_aligned_photograph(name):
 def test_damaged_picture_is_reproduced(name, damage):
     made = corrupt(damage, read("clean", name), seed=0)
     assert np.abs(made.astype(int) - read(damage, name)).max() <= 1
+
+
+@pytest.mark.parametrize("name", make_examples.LANDMARKS)
+@pytest.mark.parametrize("folder", make_examples.TOLD)
+def test_what_bird_is_told_of_is_reproduced(name, folder):
+    damage, draw = make_examples.TOLD[folder]
+    made = draw(degrade(damage, read("clean", name), seed=0))
+    assert made.shape == read(folder, name).shape
+    assert np.abs(made.astype(int) - read(folder, name)).max() <= 1
 
 
 @pytest.mark.parametrize("name", make_examples.LANDMARKS)

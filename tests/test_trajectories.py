@@ -4,9 +4,9 @@ from networks import images, tiny_prior
 
 from diip_jax.api import restore
 from diip_jax.evaluate import trajectories
-from diip_jax.evaluate.corruptions import corrupt
+from diip_jax.evaluate.corruptions import corrupt, degrade
 from diip_jax.evaluate.trajectories import trajectory
-from diip_jax.methods import DIIP
+from diip_jax.methods import BIRD, DIIP
 
 METHOD = DIIP(stride=500, max_iterations=5, k_min=1)
 
@@ -73,3 +73,28 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prior, clean, tmp_path, mon
     assert len(list(tmp_path.iterdir())) == 1
     trajectory(tmp_path, prior, "noise", clean, METHOD, batch_size=2)
     assert len(calls) == 3
+
+
+def test_a_method_is_given_what_it_asks_for(prior, clean, tmp_path):
+    down = BIRD(degradation="downsample", scale=4, kernel_size=1, stride=500, max_iterations=3)
+    run = trajectory(tmp_path, prior, "x4", clean[:2], down)
+    degraded = [degrade("x4", image) for image in clean[:2]]
+    np.testing.assert_array_equal(run.y, [each.picture() for each in degraded])
+    restored = restore(prior, np.stack([each.observation() for each in degraded]), down)
+    np.testing.assert_array_equal(run.iterates[:, -1], restored.images)
+    np.testing.assert_array_equal(run.kernels, np.ones((2, 3, 1, 1)))
+    hole = BIRD(degradation="mask", stride=500, max_iterations=3)
+    run = trajectory(tmp_path, prior, "hole", clean[:2], hole)
+    masks = np.stack([degrade("hole", image).mask for image in clean[:2]])
+    np.testing.assert_array_equal(run.iterates[:, -1], restore(prior, run.y, hole, masks=masks).images)
+    assert run.kernels is None and run.head(1).kernels is None
+    with pytest.raises(ValueError, match="corruption 'x4' has no mask, which the method needs to know"):
+        trajectory(tmp_path, prior, "x4", clean[:1], hole)
+
+
+def test_kernels_are_kept_and_read_again(prior, clean, tmp_path):
+    blind = BIRD(kernel_size=3, stride=500, max_iterations=3, loss_threshold=10.0)
+    first, again = (trajectory(tmp_path, prior, "motion_blur", clean, blind, batch_size=2) for _ in range(2))
+    assert first.kernels.shape == (3, 3, 3, 3)  # to the end, whatever the loss
+    np.testing.assert_allclose(first.kernels.sum((2, 3)), 1, rtol=1e-5)
+    np.testing.assert_array_equal(first.kernels, again.kernels)

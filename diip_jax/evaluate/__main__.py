@@ -1,8 +1,8 @@
-"""Quality of DIIP on corrupted images, and of a prior: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
+"""Quality of methods on corrupted images, and of a prior: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
 
 Prints the table of quality as markdown and keeps every trajectory in --output_dir, so that an interrupted run goes on
-where it stopped. The corruptions, settings, rules and numbers of images are those of
-`diip_jax.evaluate.protocol.QUALITY`.
+where it stopped. The corruptions, settings, rules and numbers of images are those of a protocol in
+`diip_jax.evaluate.protocol`: --protocol=quality for DIIP, --protocol=bird for BIRD beside it.
 
 With --prior it prints instead how well the prior predicts noise on the images: the mean squared error at six timesteps,
 by which checkpoints can be compared. Nothing is kept then.
@@ -19,8 +19,7 @@ from absl import flags
 
 from diip_jax import command
 from diip_jax.evaluate import noise_prediction
-from diip_jax.evaluate.corruptions import CORRUPTIONS
-from diip_jax.evaluate.protocol import QUALITY, QUALITY_TASKS, table
+from diip_jax.evaluate.protocol import PROTOCOLS, table
 from diip_jax.evaluate.tables import markdown
 from diip_jax.image_reading import ImageError, find_images, read_image, to_uint8
 from diip_jax.images import check_writable, fit_to_size, write_json, write_text
@@ -28,7 +27,7 @@ from diip_jax.prior import Prior, bundled_checkpoint
 
 PROGRAM = "diip_jax.evaluate"
 # Flags of the table of quality alone.
-_OF_QUALITY = ("tasks", "entry", "output_dir")
+_OF_QUALITY = ("protocol", "tasks", "entry", "output_dir")
 
 
 def _flag_values() -> flags.FlagValues:
@@ -38,9 +37,10 @@ def _flag_values() -> flags.FlagValues:
     )
     flags.DEFINE_integer("first", 0, "leave out this many images at the beginning", lower_bound=0, flag_values=values)
     flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", flag_values=values)
-    flags.DEFINE_list("tasks", list(QUALITY_TASKS), f"corruptions, of {', '.join(CORRUPTIONS)}", flag_values=values)
+    flags.DEFINE_enum("protocol", "quality", list(PROTOCOLS), "what is compared", flag_values=values)
+    flags.DEFINE_list("tasks", None, "corruptions; without it those of the protocol", flag_values=values)
     flags.DEFINE_multi_string("entry", [], "only these entries of the protocol; repeatable", flag_values=values)
-    flags.DEFINE_string("output_dir", "results/quality", "trajectories and tables", flag_values=values)
+    flags.DEFINE_string("output_dir", None, "trajectories and tables; without it results/PROTOCOL", flag_values=values)
     flags.DEFINE_integer(
         "seed", 0, "of corruptions and restorations; with --prior of the noise", lower_bound=0, flag_values=values
     )
@@ -91,20 +91,21 @@ def _print_noise_prediction(values: flags.FlagValues) -> None:
 
 
 def _print_quality(values: flags.FlagValues) -> None:
-    entries = [entry for entry in QUALITY if not values.entry or entry.name in values.entry]
+    protocol = PROTOCOLS[values.protocol]
+    entries = [entry for entry in protocol.entries if not values.entry or entry.name in values.entry]
     if len(entries) < len(set(values.entry)) or not entries:
-        expected = "; ".join(entry.name for entry in QUALITY)
+        expected = "; ".join(entry.name for entry in protocol.entries)
         raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
-    folder = command.expanded("output_dir", values.output_dir)
+    folder = command.expanded("output_dir", values.output_dir or f"results/{values.protocol}")
     check_writable(folder)
-    unknown = [task for task in values.tasks if task not in CORRUPTIONS]
-    if unknown or not values.tasks:
-        raise command.UsageError(f"--tasks={','.join(values.tasks)}: expected of {', '.join(CORRUPTIONS)}")
+    tasks = protocol.tasks if values.tasks is None else values.tasks
+    if not tasks or not {*tasks} <= {*protocol.possible}:
+        raise command.UsageError(f"--tasks={','.join(tasks)}: expected of {', '.join(protocol.possible)}")
     prior = command.prior_of(values)
-    rows = table(entries, folder / "trajectories", prior, values.tasks, _clean(values, prior), values.seed)
+    rows = table(entries, folder / "trajectories", prior, tasks, _clean(values, prior), values.seed)
     text = markdown(rows)
     # A part of the protocol does not overwrite the whole.
-    name = "quality" + "".join(
+    name = values.protocol + "".join(
         f"-{entry.name.replace(', ', '-').replace(' ', '')}" for entry in entries if values.entry
     )
     write_text(folder / f"{name}.md", text)

@@ -1,7 +1,7 @@
 """Stopping rules replayed on trajectories, quality with confidence intervals, and the table as markdown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.evaluate.trajectories import Trajectory
-from diip_jax.metrics import mean_interval, psnr, ssim
+from diip_jax.metrics import kernel_correlation, mean_interval, psnr, ssim
 from diip_jax.stopping import Observation, StoppingRule
 
 
@@ -24,6 +24,7 @@ class Row:
         k: per image, the iterate that was returned; empty where that means nothing.
         stopped: share of the images whose rule fired within the trajectory; for the oracle stop, share of those whose
             best iterate is not the last.
+        kernel: per image, correlation of the estimated blur kernel with the true one; empty where there is none.
     """
 
     task: str
@@ -33,6 +34,7 @@ class Row:
     distance: list[float]
     k: list[int]
     stopped: float = 1.0
+    kernel: list[float] = field(default_factory=list)
 
 
 def replay(rule: StoppingRule, run: Trajectory) -> tuple[np.ndarray, np.ndarray]:
@@ -83,15 +85,26 @@ def row(
     )
 
 
-def rows_of(task: str, name: str, run: Trajectory, rules: Mapping[Any, StoppingRule]) -> list[Row]:
-    """The rows of a trajectory: each rule, then the oracle stop."""
-    rows, every = [], np.arange(len(run.y))
-    for rule_name, rule in rules.items():
-        selected, fired = replay(rule, run)
-        rows.append(row(task, f"{name}, {rule_name}", run.iterates[every, selected], run, selected, fired.mean()))
+def rows_of(
+    task: str,
+    name: str,
+    run: Trajectory,
+    rules: Mapping[Any, StoppingRule],
+    true_kernels: Sequence[np.ndarray | None] = (),
+) -> list[Row]:
+    """The rows of a trajectory: each rule, then the oracle stop; with the kernel's where one is estimated and known."""
+    every = np.arange(len(run.y))
+    stops = {rule_name: replay(rule, run) for rule_name, rule in rules.items()}
     best = oracle(run)
-    inside = float(np.mean(best < run.iterates.shape[1] - 1))
-    return [*rows, row(task, f"{name}, oracle stop", run.iterates[every, best], run, best, inside)]
+    stops["oracle stop"] = best, best < run.iterates.shape[1] - 1
+    rows = []
+    for stop, (k, stopped) in stops.items():
+        quality = row(task, f"{name}, {stop}", run.iterates[every, k], run, k, float(stopped.mean()))
+        if run.kernels is not None:
+            pairs = zip(run.kernels[every, k], true_kernels, strict=True)
+            quality.kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)
+        rows.append(quality)
+    return rows
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -100,6 +113,9 @@ def markdown(rows: Sequence[Row]) -> str:
         "| task | method | PSNR (dB) | SSIM | PSNR to input (dB) | median iterate | stopped before the end |",
         "|---|---|---|---|---|---|---|",
     ]
+    kernels = any(r.kernel for r in rows)
+    if kernels:
+        lines = [lines[0] + " kernel correlation |", lines[1] + "---|"]
     for r in rows:
         low, high = mean_interval(r.psnr)
         s_low, s_high = mean_interval(r.ssim)
@@ -108,5 +124,13 @@ def markdown(rows: Sequence[Row]) -> str:
         lines.append(
             f"| {r.task} | {r.method} | {np.mean(r.psnr):.2f} [{low:.2f}, {high:.2f}] "
             f"| {np.mean(r.ssim):.3f} [{s_low:.3f}, {s_high:.3f}] | {distance} | {k} | {fired} |"
+            + (f" {_kernel(r)} |" if kernels else "")
         )
     return "\n".join(lines) + "\n"
+
+
+def _kernel(r: Row) -> str:
+    if not r.kernel:
+        return "-"
+    low, high = mean_interval(r.kernel)
+    return f"{np.mean(r.kernel):.2f} [{low:.2f}, {high:.2f}]"
