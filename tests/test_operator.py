@@ -36,7 +36,7 @@ def test_geometry_there_and_back(scale, margin):
     "geometry, message",
     [
         (Geometry(scale=3), "scale=3: expected a divisor of 64 and 32, the image's sides"),
-        (Geometry(margin=16), "boundary='valid' takes 16 px off all sides of 64x32: no pixel is left"),
+        (Geometry(margin=16), "boundary='valid' takes 16 px off all sides of 64x32, which leaves no block of 1x1"),
     ],
 )
 def test_a_geometry_that_does_not_fit_is_refused(geometry, message):

@@ -34,9 +34,8 @@ class Geometry(NamedTuple):
         height, width, channels = image_shape
         inner = (height - 2 * self.margin, width - 2 * self.margin)
         if min(inner) < self.scale:
-            raise ValueError(
-                f"boundary='valid' takes {self.margin} px off each side of {height}x{width}: nothing is left"
-            )
+            taken = f"boundary='valid' takes {self.margin} px off all sides of {height}x{width}"
+            raise ValueError(f"{taken}, which leaves no block of {self.scale}x{self.scale}: use a smaller kernel_size")
         if any(side % self.scale for side in inner):
             raise ValueError(f"scale={self.scale}: expected a divisor of {inner[0]} and {inner[1]}, the image's sides")
         return (inner[0] // self.scale, inner[1] // self.scale, channels)
