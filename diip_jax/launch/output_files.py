@@ -219,20 +219,21 @@ def _kernel_change(result: Restored) -> dict[str, Any]:
 def _comparison(
     item: Loaded, n: int, result: Restored, run: Run, output: Pixels, quality: dict[str, float] | None
 ) -> report.Picture:
-    columns = [("input", unfit(item.input, item.fitted)), ("restored", output)]
+    pictures = [("input", unfit(item.input, item.fitted)), ("restored", output)]
     if quality is not None and item.clean is not None:
-        columns = [
+        pictures = [
             (f"{name}\n{_decibels(quality, which)}", pixels)
-            for (name, pixels), which in zip(columns, ("input", "output"), strict=True)
+            for (name, pixels), which in zip(pictures, ("input", "output"), strict=True)
         ]
-        columns.append(("reference", unfit(item.clean, item.fitted)))
+        pictures.append(("reference", unfit(item.clean, item.fitted)))
+    columns: list[tuple[str, np.ndarray]] = [(name, _shown(pixels)) for name, pixels in pictures]
     if "kernel" in result.operator:
         columns.append(("kernel", heatmaps.kernel_picture(result.operator["kernel"][n, 0])))
     several = f" (mean of {run.samples} samples, curves of sample 0)" if run.samples > 1 else ""
     iterations = int(result.iterations[n, 0])
     traces = _named(item, result, "PSNR with margin (dB)")  # titles of panels
     return report.comparison(
-        [(name, _shown(pixels)) for name, pixels in columns],
+        columns,
         {name: trace[n, 0, :iterations] for name, trace in traces.items()},
         stop_k=iterations - 1,
         selected_k=int(result.selected[n, 0]),
