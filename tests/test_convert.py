@@ -485,7 +485,7 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         (path / "half").write_text("written")
         raise RuntimeError("no space left\nand more lines")
 
-    monkeypatch.setattr("orbax.checkpoint.v1.save", fail)
+    monkeypatch.setattr("orbax.checkpoint.v1.partial.save", fail)
     status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'out' / 'prior'}", capsys=capsys)
     assert status == 2
     assert err.endswith("prior: cannot be written (no space left)\n")
