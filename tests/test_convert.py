@@ -19,15 +19,10 @@ from diffusers import DDPMScheduler
 from torch_networks import DDPMNetwork, diffusers_network, randomise
 
 from diip_jax.convert import main as command
-from diip_jax.convert.main import describe, main, read_torch_prior
-from diip_jax.convert.torch_configs import (
-    PRESETS,
-    ConfigError,
-    Preset,
-    model_from_diffusers,
-    schedule_from_diffusers,
-    to_diffusers,
-)
+from diip_jax.convert.conversion import read_torch_prior
+from diip_jax.convert.main import describe, main
+from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, schedule_from_diffusers, to_diffusers
 from diip_jax.convert.torch_files import ConversionError
 from diip_jax.convert.torch_parity import verify
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
@@ -237,7 +232,7 @@ def test_a_key_without_a_stable_default_must_be_there(key):
         TINY,
         replace(TINY, head_channels=4, cos_first=True, freq_shift=0.0, symmetric_downsample=True, norm_eps=1e-5),
         replace(TINY, in_channels=1, out_channels=1, blocks_per_level=3, image_size=32),
-        *{preset.model for preset in PRESETS.values()},
+        *{preset.model for preset in PRESETS.values() if isinstance(preset.model, DDPMUNetConfig)},
     ],
 )
 def test_configurations_survive_diffusers(config):
@@ -364,13 +359,30 @@ def without(state: State, name: str) -> State:
         ),
         (lambda s: s | {"norm_out.bias": torch.full((8,), torch.nan)}, r"norm_out\.bias .* not finite"),
         (lambda s: s | {"norm_out.bias": torch.ones(8, dtype=torch.int8)}, r"norm_out\.bias is int8"),
-        (lambda s: {"input_blocks.0.0.weight": torch.ones(2)}, r"guided-diffusion \(ADM"),
+        (lambda s: {"input_blocks.0.0.weight": torch.ones(2)}, r"weights of a classifier \(input_blocks"),
+        (
+            lambda s: {f"{place}_blocks.0.0.weight": torch.ones(2) for place in ("input", "output")},
+            "the names are those of adm, the configuration is one of ddpm_unet",
+        ),
         (lambda s: {"encoder.weight": torch.ones(2)}, r"unknown weights \(encoder\.weight"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(change, message, ddpm_state, tmp_path):
     with pytest.raises(ConversionError, match=message):
         read_torch_prior(save(change(ddpm_state), tmp_path / "model.pt"), "tiny")
+
+
+def test_a_file_without_a_preset_is_recognised(ddpm_state, tmp_path, caplog):
+    source = save(ddpm_state, tmp_path / "model.pt")
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        assert_same_params(read_torch_prior(source), read_torch_prior(source, "tiny"))
+    assert "model.pt: recognised as the network of tiny" in caplog.text
+
+
+def test_a_preset_of_ones_own(ddpm_state, tmp_path):
+    source = save(ddpm_state, tmp_path / "model.pt")
+    prior = read_torch_prior(source, Preset(TINY, Schedule(500)))
+    assert (prior.model, prior.schedule) == (TINY, Schedule(500))
 
 
 def test_a_preset_of_another_network_is_an_error(ddpm_state, tmp_path):
@@ -468,9 +480,9 @@ def test_storing_as_bfloat16_rounds_and_halves(ddpm_state, tmp_path, capsys):
 
 
 def test_a_failed_verification_writes_nothing(folder, tmp_path, capsys, monkeypatch):
-    def wrong(source, prior):
+    def wrong(source, prior, **order):
         prior.params["conv_out"]["bias"] += 0.1
-        return verify(source, prior)
+        return verify(source, prior, **order)
 
     monkeypatch.setattr(command, "verify", wrong)
     status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'prior'}", "--verify", capsys=capsys)
@@ -505,10 +517,6 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         (["--source={folder}", "--output={tmp}/out", "--preset=tiny"], "drop --preset"),
         (["--source={folder}", "--output={tmp}/out", "--stored_dtype=int8"], "stored_dtype"),
         (["--source={folder}/config.json", "--output={tmp}/out", "--preset=tiny"], "expected a name in .ckpt"),
-        (
-            ["--source={folder}/diffusion_pytorch_model.safetensors", "--output={tmp}/out"],
-            "add --preset (one of faces64",
-        ),
         (["--source={tmp}/a.pt", "--output={tmp}/out", "--preset=tinny"], "preset 'tinny' is unknown: expected one of"),
         (["--inspect={tmp}/none"], "no such checkpoint folder"),
         (["--inspect=~nobody-here/x"], "--inspect=~nobody-here/x: there is no such home directory"),

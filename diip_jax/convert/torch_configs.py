@@ -1,9 +1,10 @@
-"""What published torch files say of their network, or leave to be known: configurations, schedules, presets. Pure."""
+"""What a diffusers folder says of its network and schedule, and our networks in diffusers' words. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from diip_jax.models import ModelConfig
+from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.schedule import BetaSchedule, Schedule
 
@@ -11,47 +12,6 @@ from diip_jax.schedule import BetaSchedule, Schedule
 class ConfigError(ValueError):
     """A configuration that this package cannot reproduce; the message names the key and its value."""
 
-
-@dataclass(frozen=True)
-class Preset:
-    """The configuration of a published state dict, which does not say itself what network it belongs to."""
-
-    model: DDPMUNetConfig
-    schedule: Schedule = Schedule()
-
-
-_DDPM_256 = Preset(DDPMUNetConfig(256, (128, 128, 256, 256, 512, 512), (False, False, False, False, True, False)))
-_DDPM_CIFAR10 = Preset(DDPMUNetConfig(32, (128, 256, 256, 256), (False, True, False, False)))
-_DDIM_CELEBA_64 = Preset(DDPMUNetConfig(64, (128, 256, 256, 256, 512), (False, False, True, False, False)))
-_FACES64 = Preset(
-    DDPMUNetConfig(64, (32, 64, 128, 192), (False, False, True, True), blocks_per_level=1, norm_groups=16)
-)
-
-# Several names for one network, so that everybody finds the name of his file.
-PRESETS: dict[str, Preset] = {
-    "faces64": _FACES64,
-    # google/ddpm-* on the Hugging Face Hub; a folder with config.json needs no preset
-    "ddpm-cifar10-32": _DDPM_CIFAR10,
-    "ddpm-celebahq-256": _DDPM_256,
-    "ddpm-ema-celebahq-256": _DDPM_256,
-    "ddpm-church-256": _DDPM_256,
-    "ddpm-ema-church-256": _DDPM_256,
-    "ddpm-bedroom-256": _DDPM_256,
-    "ddpm-ema-bedroom-256": _DDPM_256,
-    "ddpm-cat-256": _DDPM_256,
-    "ddpm-ema-cat-256": _DDPM_256,
-    # SDEdit: celeba_hq.ckpt (also BIRD's, DDRM's, DDNM's), church_outdoor.ckpt, bedroom.ckpt
-    "sdedit-celebahq-256": _DDPM_256,
-    "sdedit-church-256": _DDPM_256,
-    "sdedit-bedroom-256": _DDPM_256,
-    # pesser/pytorch_diffusion; the ema_ files are the same networks
-    "pesser-cifar10": _DDPM_CIFAR10,
-    "pesser-lsun-bedroom": _DDPM_256,
-    "pesser-lsun-cat": _DDPM_256,
-    "pesser-lsun-church": _DDPM_256,
-    # ermongroup/ddim, configs/celeba.yml
-    "ddim-celeba-64": _DDIM_CELEBA_64,
-}
 
 # Keys that even the configurations of diffusers 0.0.4 have. Their defaults have changed or differ from the DDPM files'
 # values (freq_shift, flip_sin_to_cos, downsample_padding, norm_eps, attention_head_dim): never filled in.
@@ -186,23 +146,44 @@ def schedule_from_diffusers(config: Mapping[str, Any]) -> Schedule:
     )
 
 
-def to_diffusers(model: DDPMUNetConfig) -> dict[str, Any]:
-    """Keyword arguments that make diffusers' `UNet2DModel` this network; no default of theirs is relied on."""
-    down = ["AttnDownBlock2D" if attention else "DownBlock2D" for attention in model.attention_levels]
-    return {
+def to_diffusers(model: ModelConfig) -> dict[str, Any]:
+    """Keyword arguments that make diffusers' `UNet2DModel` this network; no default of theirs is relied on.
+
+    Of an ADM network they leave open the number of heads, where not their width is given, and the width of the
+    sinusoids, where it is not the first level's: `diip_jax.convert.torch_parity.diffusers_network` sees to both.
+    """
+    if isinstance(model, ADMUNetConfig):
+        plain = "ResnetDownsampleBlock2D" if model.resblock_updown else "DownBlock2D"
+        own: dict[str, Any] = {
+            "freq_shift": 0.0,
+            "flip_sin_to_cos": True,
+            "time_embedding_dim": 4 * model.model_channels,
+            "downsample_padding": 1,
+            "downsample_type": "resnet" if model.resblock_updown else "conv",
+            "upsample_type": "resnet" if model.resblock_updown else "conv",
+            "attn_norm_num_groups": model.norm_groups,
+            "resnet_time_scale_shift": "scale_shift" if model.scale_shift else "default",
+            "num_class_embeds": model.num_classes,
+        }
+    else:
+        plain = "DownBlock2D"
+        own = {
+            "freq_shift": model.freq_shift,
+            "flip_sin_to_cos": model.cos_first,
+            "downsample_padding": int(model.symmetric_downsample),
+        }
+    down = ["AttnDownBlock2D" if attention else plain for attention in model.attention_levels]
+    return own | {
         "sample_size": model.image_size,
         "in_channels": model.in_channels,
         "out_channels": model.out_channels,
         "center_input_sample": False,
         "time_embedding_type": "positional",
-        "freq_shift": model.freq_shift,
-        "flip_sin_to_cos": model.cos_first,
         "down_block_types": tuple(down),
         "up_block_types": tuple(name.replace("Down", "Up") for name in reversed(down)),
         "block_out_channels": model.block_channels,
         "layers_per_block": model.blocks_per_level,
         "mid_block_scale_factor": 1,
-        "downsample_padding": int(model.symmetric_downsample),
         "act_fn": "silu",
         "attention_head_dim": model.head_channels,
         "norm_num_groups": model.norm_groups,
