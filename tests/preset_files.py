@@ -41,7 +41,7 @@ def file_shapes(preset: Preset) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def write_file(preset: Preset, path: Path) -> None:
+def write_file(preset: Preset, path: str) -> None:
     """A file of random weights as torch writes it."""
     state = random_state(file_shapes(preset))
     torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
@@ -78,16 +78,19 @@ def load_and_run(checkpoint: str, side: int) -> dict[str, float]:
 def measure(name: str, folder: Path, side: int) -> str:
     """One row of the table."""
     source, checkpoint = folder / f"{name}.pt", folder / name
-    write_file(PRESETS[name], source)
+
+    def python(*arguments: str) -> str:
+        return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
+
+    # In a process of its own: the peak that Linux reports of a process is never below its parent's.
+    python(__file__, name, f"--write={source}")
     size = source.stat().st_size / 1e9
-    command = [sys.executable, "-m", "diip_jax.convert", f"--source={source}", f"--output={checkpoint}"]
-    said = subprocess.run([*command, f"--preset={name}"], check=True, capture_output=True, text=True).stdout
+    said = python("-m", "diip_jax.convert", f"--source={source}", f"--output={checkpoint}", f"--preset={name}")
     source.unlink()
     found = re.search(r": ([\d,]+) parameters, .* in ([\d.]+) s, peak memory ([\d.]+) GB", said)
     assert found is not None, said
     count, seconds, peak = found.groups()
-    command = [sys.executable, __file__, "--load", str(checkpoint), f"--side={side}"]
-    ran = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    ran = json.loads(python(__file__, f"--load={checkpoint}", f"--side={side}"))
     return (
         f"| {name} | {count} | {size:.2f} | {seconds} | {peak} ({float(peak) / size:.2f}) "
         f"| {ran['load_seconds']:.1f} | {ran['load_peak']:.2f} | {ran['forward_seconds']:.1f} "
@@ -100,8 +103,12 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", choices=[[], *PRESETS], help="without any: one name of each network")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where files and checkpoints are put")
     parser.add_argument("--side", type=int, default=64, help="of the restored picture, in pixels")
+    parser.add_argument("--write", help=argparse.SUPPRESS)
     parser.add_argument("--load", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.write:
+        write_file(PRESETS[arguments.presets[0]], arguments.write)
+        return
     if arguments.load:
         print(json.dumps(load_and_run(arguments.load, arguments.side)))
         return

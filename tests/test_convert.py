@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from diffusers import DDPMScheduler
+from adm_cases import tiny
+from diffusers import CMStochasticIterativeScheduler, DDPMScheduler
 from torch_networks import DDPMNetwork, diffusers_network, randomise
 
 from diip_jax.convert import main as command
@@ -161,6 +162,18 @@ def test_pipeline_folder_with_its_scheduler(folder, tmp_path):
     assert read_torch_prior(pipeline / "unet").schedule == from_pipeline.schedule
 
 
+def test_a_pipeline_of_a_consistency_model(tmp_path):
+    model = tiny(num_classes=3, out_channels=3, scale_shift=False).model
+    diffusers_network(model).save_pretrained(tmp_path / "unet")
+    CMStochasticIterativeScheduler(num_train_timesteps=40).save_pretrained(tmp_path / "scheduler")
+    prior = read_torch_prior(tmp_path)
+    assert (prior.model, prior.prediction, prior.schedule) == (model, "consistency", PRESETS["ct_cat256"].schedule)
+    assert max(parity.maximum for parity in verify(tmp_path, prior)) < 1e-5
+    edit_json(tmp_path / "scheduler" / "scheduler_config.json", sigma_data=1.0)
+    with pytest.raises(ConversionError, match=r"sigma_data=1\.0: supported for a consistency model is 0\.5"):
+        read_torch_prior(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["scheduler_config.json", "scheduler/scheduler_config.json"])
 def test_scheduler_next_to_the_model(folder, place):
     DDPMScheduler(beta_schedule="scaled_linear", beta_end=0.012).save_pretrained((folder / place).parent)
@@ -204,6 +217,7 @@ def test_an_assumed_schedule_is_said(folder, caplog):
         ("norm_num_groups", 3),
         ("block_out_channels", 8),
         ("resnet_time_scale_shift", "scale_shift"),
+        ("upsample_type", "conv2d"),
         ("sample_size", None),
         ("sample_size", [8, 16]),
         ("time_embedding_dim", 77),
@@ -215,6 +229,25 @@ def test_unsupported_model_settings_are_errors_that_name_the_key(folder, key, va
     edit_json(folder / "config.json", **{key: value})
     with pytest.raises(ConversionError, match=key):
         read_torch_prior(folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value"),
+    [
+        (tiny().model, "flip_sin_to_cos", False),
+        (tiny().model, "upsample_type", "conv"),
+        (tiny().model, "attn_norm_num_groups", None),
+        (tiny().model, "down_block_types", ["DownBlock2D", "AttnDownBlock2D"]),
+        (tiny().model, "out_channels", 5),
+        (tiny(num_classes=3).model, "num_class_embeds", "three"),
+        (tiny(resblock_updown=False, scale_shift=False).model, "downsample_padding", 0),
+    ],
+)
+def test_unsupported_settings_of_an_adm_network_are_errors_that_name_the_key(model, key, value):
+    config = {"_class_name": "UNet2DModel", **to_diffusers(model)}
+    assert model_from_diffusers(config) == model
+    with pytest.raises(ConfigError, match=key):
+        model_from_diffusers(config | {key: value})
 
 
 @pytest.mark.parametrize("key", ["freq_shift", "norm_eps", "flip_sin_to_cos", "attention_head_dim", "_class_name"])
@@ -233,6 +266,8 @@ def test_a_key_without_a_stable_default_must_be_there(key):
         replace(TINY, head_channels=4, cos_first=True, freq_shift=0.0, symmetric_downsample=True, norm_eps=1e-5),
         replace(TINY, in_channels=1, out_channels=1, blocks_per_level=3, image_size=32),
         *{preset.model for preset in PRESETS.values() if isinstance(preset.model, DDPMUNetConfig)},
+        *(PRESETS[name].model for name in ("ffhq_10m", "imagenet256_cond", "edm_imagenet64_ema", "ct_cat256")),
+        tiny(resblock_updown=False, in_channels=1, out_channels=2).model,
     ],
 )
 def test_configurations_survive_diffusers(config):

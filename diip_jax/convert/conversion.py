@@ -15,10 +15,11 @@ import numpy as np
 
 from diip_jax.convert.presets import PRESETS, Preset
 from diip_jax.convert.recognition import recognise
-from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, schedule_from_diffusers
+from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, noise_from_diffusers
 from diip_jax.convert.torch_files import ConversionError, StoredWeight, find_source, first_line, read_weights
 from diip_jax.convert.torch_layouts import WeightError
 from diip_jax.convert.weight_mapping import map_weights
+from diip_jax.preconditioning import Prediction
 from diip_jax.prior import Prior, Provenance, load_prior, save_prior
 from diip_jax.schedule import Schedule
 
@@ -82,7 +83,8 @@ def identify(source: str | os.PathLike[str], preset: str | Preset | None = None)
         if preset is not None:
             raise ConversionError(f"{found.folder}: has a config.json, which says what the network is: drop --preset")
         model = _from_json(found.folder / "config.json", model_from_diffusers)
-        preset = Preset(model, _folder_schedule(found.folder))
+        schedule, prediction = _folder_noise(found.folder)
+        preset = Preset(model, schedule, prediction)
     elif isinstance(preset, str):
         if preset not in PRESETS:
             raise ConversionError(f"preset {preset!r} is unknown: expected one of {', '.join(PRESETS)}")
@@ -98,7 +100,7 @@ def identify(source: str | os.PathLike[str], preset: str | Preset | None = None)
 
 
 def unread_prior(identified: Identified) -> Prior:
-    """The prior with parameters that are read where NumPy asks for them, which may raise ConversionError.
+    """The prior, its parameters read where NumPy asks for them, which may raise WeightError or ConversionError.
 
     Raises:
         ConversionError: the weights are not those of the network.
@@ -163,16 +165,16 @@ def _from_json(path: Path, parse: Any) -> Any:
         raise ConversionError(f"{path}: a value is not of the type that its key needs ({first_line(error)})") from error
 
 
-def _folder_schedule(folder: Path) -> Schedule:
+def _folder_noise(folder: Path) -> tuple[Schedule, Prediction]:
     candidates = [folder / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json"]
     if folder.name == "unet":  # of a pipeline
         candidates.append(folder.parent / "scheduler" / "scheduler_config.json")
     for path in candidates:
         if path.is_file():
-            return _from_json(path, schedule_from_diffusers)
+            return _from_json(path, noise_from_diffusers)
     schedule = Schedule()
     _log.info(
         "%s: no scheduler_config.json: DDPM's schedule is assumed (%s, beta %g to %g, %d timesteps)",
         folder, schedule.beta_schedule, schedule.beta_start, schedule.beta_end, schedule.num_timesteps,
     )  # fmt: skip
-    return schedule
+    return schedule, "eps"

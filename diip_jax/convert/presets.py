@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from diip_jax.convert.torch_configs import KARRAS
 from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
@@ -77,10 +78,6 @@ def _adm(
 
 _COSINE = Schedule(beta_schedule="cosine")
 _COSINE_4000 = Schedule(4000, beta_schedule="cosine")
-# Networks that are told sigma instead of t serve any schedule; this one's sigma stays below 80, where their training
-# ended, and above 0.002, where a consistency function does.
-_KARRAS = Schedule(beta_end=0.0173)
-
 _ADM_LIGHT = Preset(_adm(256, 128, 1, (16,)))
 _ADM_256 = Preset(_adm(256, 256, 2, (32, 16, 8)))
 _IMPROVED_LSUN = Preset(_adm(256, 128, 2, (16,), num_heads=1, scale_shift=False, resblock_updown=False))
@@ -92,10 +89,10 @@ _IMPROVED_CIFAR10 = Preset(
 )
 _CM_IMAGENET64 = _adm(64, 192, 3, (32, 16, 8), class_cond=True, learn_sigma=False)
 _CM_LSUN256 = _adm(256, 256, 2, (32, 16, 8), learn_sigma=False, scale_shift=False)
-_EDM_IMAGENET64 = Preset(_CM_IMAGENET64, _KARRAS, "edm", new_attention_order=True)
-_EDM_LSUN256 = Preset(_CM_LSUN256, _KARRAS, "edm", new_attention_order=True)
-_CONSISTENCY_IMAGENET64 = Preset(_CM_IMAGENET64, _KARRAS, "consistency", new_attention_order=True)
-_CONSISTENCY_LSUN256 = Preset(_CM_LSUN256, _KARRAS, "consistency", new_attention_order=True)
+_EDM_IMAGENET64 = Preset(_CM_IMAGENET64, KARRAS, "edm", new_attention_order=True)
+_EDM_LSUN256 = Preset(_CM_LSUN256, KARRAS, "edm", new_attention_order=True)
+_CONSISTENCY_IMAGENET64 = Preset(_CM_IMAGENET64, KARRAS, "consistency", new_attention_order=True)
+_CONSISTENCY_LSUN256 = Preset(_CM_LSUN256, KARRAS, "consistency", new_attention_order=True)
 
 # Several names for one network, so that everybody finds the name of his file. checkpoints/README.md says where each is
 # published.

@@ -129,7 +129,7 @@ def _torch_network(source: str | os.PathLike[str], model: models.ModelConfig, ne
         raise ConversionError(f"{source}: diffusers does not take it for --verify ({first_line(error)})") from error
 
 
-# In this order; written from diffusers' module tree, not from diip_jax.convert.ddpm_names.
+# In this order; written from diffusers' module tree, not from diip_jax.convert.level_names.
 _FROM_DDPM = (
     (r"^temb\.dense\.0", "time_embedding.linear_1"),
     (r"^temb\.dense\.1", "time_embedding.linear_2"),

@@ -10,7 +10,7 @@ import numpy as np
 from diip_jax import models
 from diip_jax.checkpoint_files import named_leaves, nested
 from diip_jax.convert.adm_names import adm_targets
-from diip_jax.convert.ddpm_names import ddpm_targets
+from diip_jax.convert.level_names import level_targets
 from diip_jax.convert.torch_layouts import Target, WeightError, to_ours, torch_shapes
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
@@ -106,11 +106,11 @@ def map_weights(
 
 def _targets(family: Family, model: models.ModelConfig, new_attention_order: bool) -> Callable[[str], list[Target]]:
     """Torch's name to our parameters; an empty list for a name that the network does not have."""
-    if isinstance(model, ADMUNetConfig) and family == "adm":
+    if family == "adm" and isinstance(model, ADMUNetConfig):
         table = adm_targets(model, new_attention_order)
         return lambda name: table.get(name, [])
-    if isinstance(model, DDPMUNetConfig) and family != "adm":
-        return partial(ddpm_targets, family=family, levels=len(model.block_channels))
+    if family == "diffusers" or (family == "ddpm" and isinstance(model, DDPMUNetConfig)):
+        return partial(level_targets, family=family, levels=len(model.block_channels))
     raise WeightError(
         f"the names are those of {family}, the configuration is one of {models.architecture(model)}: "
         "the weights do not belong to this configuration"

@@ -1,7 +1,7 @@
-"""Torch's names of the DDPM network. Needs no torch.
+"""Torch's names that tell the level of a block. Needs no torch.
 
-"ddpm" are those of pesser/pytorch_diffusion, ermongroup/ddim and SDEdit; "diffusers" those of UNet2DModel, with the
-attention names of old files (`query`) and of new ones (`to_q`).
+"ddpm" are those of pesser/pytorch_diffusion, ermongroup/ddim and SDEdit; "diffusers" those of UNet2DModel, which may be
+DDPM's network or ADM's, with the attention names of old files (`query`) and of new ones (`to_q`).
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Literal
 
 from diip_jax.convert.torch_layouts import Kind, Target
 
-DDPMFamily = Literal["ddpm", "diffusers"]
+LevelFamily = Literal["ddpm", "diffusers"]
 
 # Parts of a residual block and of an attention block: regular expression -> (our name, layout).
 _Parts = dict[str, tuple[str, Kind]]
@@ -51,7 +51,7 @@ _HERE_DENSE: _Parts = {"": ("", "dense")}
 # resolution as ours do, `step` counts the up blocks in the order in which they run, from the lowest resolution;
 # `j` counts blocks, `from1` counts them from 1.
 _L, _S, _J = r"(?P<level>\d+)", r"(?P<step>\d+)", r"(?P<j>\d+)"
-_PLACES: dict[DDPMFamily, tuple[tuple[str, str, _Parts], ...]] = {
+_PLACES: dict[LevelFamily, tuple[tuple[str, str, _Parts], ...]] = {
     "ddpm": (
         (rf"temb\.dense\.{_J}", "time_embed_{j}", _HERE_DENSE),
         ("conv_in", "conv_in", _HERE_CONV),
@@ -73,16 +73,18 @@ _PLACES: dict[DDPMFamily, tuple[tuple[str, str, _Parts], ...]] = {
         (rf"down_blocks\.{_L}\.attentions\.{_J}", "down_{level}_attention_{j}", _DIFFUSERS_ATTENTION),
         # Files of diffusers' first releases hold a resampling convolution as `Conv2d_0`, as `conv`, or as both.
         (rf"down_blocks\.{_L}\.downsamplers\.0\.(conv|Conv2d_0)", "down_{level}_downsample", _HERE_CONV),
+        (rf"down_blocks\.{_L}\.downsamplers\.0", "down_{level}_downsample", _DIFFUSERS_BLOCK),
         (rf"mid_block\.resnets\.{_J}", "middle_block_{j}", _DIFFUSERS_BLOCK),
         (rf"mid_block\.attentions\.{_J}", "middle_attention_{j}", _DIFFUSERS_ATTENTION),
         (rf"up_blocks\.{_S}\.resnets\.{_J}", "up_{level}_block_{j}", _DIFFUSERS_BLOCK),
         (rf"up_blocks\.{_S}\.attentions\.{_J}", "up_{level}_attention_{j}", _DIFFUSERS_ATTENTION),
         (rf"up_blocks\.{_S}\.upsamplers\.0\.(conv|Conv2d_0)", "up_{level}_upsample", _HERE_CONV),
+        (rf"up_blocks\.{_S}\.upsamplers\.0", "up_{level}_upsample", _DIFFUSERS_BLOCK),
         ("conv_norm_out", "norm_out", _HERE_NORM),
         ("conv_out", "conv_out", _HERE_CONV),
     ),
 }
-_RULES: dict[DDPMFamily, list[tuple[re.Pattern[str], str, Kind]]] = {
+_RULES: dict[LevelFamily, list[tuple[re.Pattern[str], str, Kind]]] = {
     family: [
         (re.compile(rf"{place}{r'[.]' if part else ''}({part})[.](?P<leaf>weight|bias)"), f"{ours}/{name}", kind)
         for place, ours, parts in places
@@ -92,8 +94,10 @@ _RULES: dict[DDPMFamily, list[tuple[re.Pattern[str], str, Kind]]] = {
 }
 
 
-def ddpm_targets(name: str, family: DDPMFamily, levels: int) -> list[Target]:
+def level_targets(name: str, family: LevelFamily, levels: int) -> list[Target]:
     """Our parameter for torch's `name` in a network of `levels` resolutions; empty if it has none."""
+    if name == "class_embedding.weight" and family == "diffusers":
+        return [Target("class_embedding", "same")]
     for pattern, template, kind in _RULES[family]:
         match = pattern.fullmatch(name)
         if match is None:
