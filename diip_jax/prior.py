@@ -1,15 +1,13 @@
 """A frozen diffusion prior = configuration + parameters, saved and loaded as an Orbax checkpoint."""
 
 import dataclasses
-import hashlib
+import math
 import os
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +15,33 @@ import numpy as np
 
 from diip_jax import models
 from diip_jax.array_types import Array, Float, Num, Params
+from diip_jax.checkpoint_files import (
+    CheckpointError,
+    named_leaves,
+    params_sha256,
+    read_custom_metadata,
+    read_params,
+    write_checkpoint,
+)
+from diip_jax.preconditioning import Prediction, karras_eps
 from diip_jax.schedule import Schedule
 
 _FORMAT = "diip_jax-prior-1"
 _DTYPES = ("float32", "bfloat16")
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or not one of ours; the message is one line and names the path."""
+__all__ = [
+    "CheckpointError",
+    "Prior",
+    "Provenance",
+    "bundled_checkpoint",
+    "check_image_shape",
+    "load_prior",
+    "param_shapes",
+    "params_sha256",
+    "random_prior",
+    "read_metadata",
+    "save_prior",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +62,7 @@ class Provenance:
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["params"],
-    meta_fields=["model", "schedule", "provenance", "dtype"],
+    meta_fields=["model", "schedule", "provenance", "dtype", "prediction", "class_label"],
 )
 @dataclasses.dataclass(frozen=True)
 class Prior:
@@ -56,6 +73,8 @@ class Prior:
         model: the network's configuration.
         schedule: the noise schedule it was trained with.
         dtype: dtype of its arithmetic, "float32" or "bfloat16".
+        prediction: what its network's output is, see `diip_jax.preconditioning`.
+        class_label: the class that a class-conditional network is told; None: no class.
     """
 
     params: Any  # `Params`, except that JAX puts objects of its own here while it takes pytrees apart
@@ -63,6 +82,8 @@ class Prior:
     schedule: Schedule = Schedule()
     provenance: Provenance = Provenance()
     dtype: str = "float32"
+    prediction: Prediction = "eps"
+    class_label: int | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -85,7 +106,11 @@ class Prior:
         if x_t.ndim != 4:
             raise ValueError(f"x_t has shape {x_t.shape}: expected [B, H, W, C]")
         check_image_shape(self, x_t.shape[1:])
-        return _apply(self.model, self.dtype, remat_blocks, self.params, x_t, t)
+        network = partial(_apply, self.model, self.dtype, remat_blocks, self.class_label, self.params)
+        if self.prediction == "eps":
+            return network(x_t, t)
+        sigma = jnp.asarray(np.sqrt(1 / self.schedule.alpha_bar - 1), x_t.dtype)
+        return karras_eps(network, x_t, sigma[t.astype(jnp.int32)], self.prediction)
 
     def with_dtype(self, dtype: str) -> "Prior":
         """The same prior computing in "float32" or "bfloat16" (parameters stay float32).
@@ -97,10 +122,36 @@ class Prior:
             raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(_DTYPES)}")
         return dataclasses.replace(self, dtype=dtype)
 
+    def with_class_label(self, class_label: int | None) -> "Prior":
+        """The same prior told a class, 0 .. `models.num_classes(model) - 1`, or with None no class.
 
-@partial(jax.jit, static_argnames=("model", "dtype", "remat_blocks"))
-def _apply(model: models.ModelConfig, dtype: str, remat_blocks: bool, params: Params, x_t: Array, t: Array) -> Array:
-    return jnp.asarray(models.network(model, dtype, remat_blocks=remat_blocks).apply({"params": params}, x_t, t))
+        The published conditional networks were trained with a class at all times.
+
+        Raises:
+            ValueError: an unconditional prior was given a class, or there is no such class.
+        """
+        classes = models.num_classes(self.model)
+        if class_label is not None and classes is None:
+            raise ValueError(f"class_label={class_label}: this prior is not class-conditional; leave it out")
+        if class_label is not None and classes is not None and not 0 <= class_label < classes:
+            raise ValueError(f"class_label={class_label}: this prior has classes 0 to {classes - 1}")
+        return dataclasses.replace(self, class_label=class_label)
+
+
+@partial(jax.jit, static_argnames=("model", "dtype", "remat_blocks", "class_label"))
+def _apply(
+    model: models.ModelConfig,
+    dtype: str,
+    remat_blocks: bool,
+    class_label: int | None,
+    params: Params,
+    x_t: Array,
+    t: Array,
+) -> Array:
+    network = models.network(model, dtype, remat_blocks=remat_blocks, class_label=class_label)
+    output = network.apply({"params": params}, x_t, t)
+    # A learned variance follows the noise; DDIM has no use for it.
+    return jnp.asarray(output)[..., : model.in_channels]
 
 
 def check_image_shape(prior: Prior, shape: tuple[int, ...]) -> None:
@@ -140,50 +191,46 @@ def bundled_checkpoint() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / "faces64"
 
 
-def load_prior(path: str | os.PathLike[str] | None = None, *, dtype: str = "float32") -> Prior:
+def load_prior(
+    path: str | os.PathLike[str] | None = None, *, dtype: str = "float32", class_label: int | None = None
+) -> Prior:
     """Loads a converted checkpoint; None loads the bundled 64x64 face prior.
 
     Args:
         path: folder that `python -m diip_jax.convert` wrote.
         dtype: dtype of the arithmetic, "float32" or "bfloat16". Parameters are float32 in memory either way.
+        class_label: the class that a class-conditional network is told, see `Prior.with_class_label`.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
+        ValueError: another dtype, or a class that the prior does not have.
     """
-    from orbax.checkpoint import v1 as ocp  # Orbax is only needed here: importing the package stays quick
-
     path = bundled_checkpoint() if path is None else Path(path).absolute()
     metadata = read_metadata(path)
     try:
         model = models.CONFIGS[metadata["architecture"]](**_tuples(metadata["model"]))
         schedule = Schedule(**metadata["schedule"])
         provenance = Provenance(**metadata["provenance"])
-        stored = jnp.dtype(metadata["stored_dtype"])
+        stored_dtype = jnp.dtype(metadata["stored_dtype"]).name
+        prediction = metadata.get("prediction", "eps")
+        if prediction not in get_args(Prediction):
+            raise ValueError(f"prediction={prediction!r}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged metadata or another version's ({error}); convert again") from error
-    shapes = param_shapes(model)
-    # Read into NumPy and cast there: on the device every shape would compile a program of its own.
-    abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, stored), shapes)
-    earlier_hook = sys.unraisablehook
-    # It stays after a failure, because reads in flight come in late; but only once.
-    if getattr(earlier_hook, "func", None) is not _without_late_reads:
-        sys.unraisablehook = partial(_without_late_reads, earlier_hook)
-    try:
-        params = ocp.load(path, abstract)
-        sys.unraisablehook = earlier_hook
-    except Exception as error:  # Orbax and TensorStore raise many types for a damaged file; to a user all mean the same
-        raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)}); convert again") from error
-    # Orbax does not compare shapes when it reads into NumPy.
-    if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, abstract):
-        raise CheckpointError(f"{path}: damaged checkpoint (parameters do not fit the network); convert again")
-    if params_sha256(params) != provenance.params_sha256:
-        raise CheckpointError(f"{path}: damaged checkpoint (parameters do not match their sha256); convert again")
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf.astype(np.float32)), params)
-    return Prior(params, model, schedule, provenance).with_dtype(dtype)
+    prior = Prior(None, model, schedule, provenance, prediction=prediction)
+    prior = prior.with_dtype(dtype).with_class_label(class_label)  # a mistake there shows before the long part
+    params = read_params(path, param_shapes(model), stored_dtype, provenance.params_sha256)
+    leaves, structure = jax.tree.flatten(params)
+    del params
+    for n, leaf in enumerate(leaves):  # one by one, so that they are never all there twice
+        leaves[n] = jnp.asarray(leaf.astype(np.float32, copy=False))
+    return dataclasses.replace(prior, params=jax.tree.unflatten(structure, leaves))
 
 
 def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str = "float32") -> None:
     """Writes a prior as an Orbax checkpoint whose metadata holds everything that `load_prior` needs.
+
+    dtype and class label are chosen at loading and not stored.
 
     Args:
         path: folder to write; it must not exist yet. It appears only once it is complete.
@@ -193,72 +240,39 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
         FileExistsError: the folder exists.
         ValueError: another dtype.
     """
-    from orbax.checkpoint import v1 as ocp
-
     path = Path(path).absolute()
     if stored_dtype not in _DTYPES:
         raise ValueError(f"stored_dtype={stored_dtype!r}: expected one of {', '.join(_DTYPES)}")
     if path.exists():
         raise FileExistsError(f"{path}: exists already; give another folder or remove it")
-    params = jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.dtype(stored_dtype)), prior.params)
-    provenance = dataclasses.replace(prior.provenance, params_sha256=params_sha256(params))
-    metadata = {
-        "format": _FORMAT,
-        "architecture": models.architecture(prior.model),
-        "model": dataclasses.asdict(prior.model),
-        "schedule": dataclasses.asdict(prior.schedule),
-        "provenance": dataclasses.asdict(provenance),
-        "stored_dtype": stored_dtype,
-        "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        ocp.save(Path(scratch) / "prior", params, custom_metadata=metadata)
-        # Orbax notes the folder it wrote to; a checkpoint that is passed on should not tell it.
-        (Path(scratch) / "prior" / "commit_success.txt").write_text("Checkpoint commit was successful\n")
-        os.rename(Path(scratch) / "prior", path)
+
+    def metadata(sha256: str) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "architecture": models.architecture(prior.model),
+            "model": dataclasses.asdict(prior.model),
+            "schedule": dataclasses.asdict(prior.schedule),
+            "prediction": prior.prediction,
+            "provenance": dataclasses.asdict(dataclasses.replace(prior.provenance, params_sha256=sha256)),
+            "stored_dtype": stored_dtype,
+            "num_params": sum(math.prod(leaf.shape) for leaf in named_leaves(prior.params).values()),
+        }
+
+    write_checkpoint(path, prior.params, metadata, stored_dtype)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint says of itself: architecture, model, schedule, provenance, stored_dtype, num_params.
+    """What a checkpoint says of itself: architecture, model, schedule, prediction, provenance, dtype and size.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
     """
-    from orbax.checkpoint import v1 as ocp
-
     path = Path(path).absolute()
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: no such checkpoint folder; make one with python -m diip_jax.convert")
-    try:
-        metadata = ocp.metadata(path).custom_metadata
-    except Exception as error:  # as in load_prior
-        raise CheckpointError(f"{path}: not an Orbax checkpoint, or damaged ({_first_line(error)})") from error
+    metadata = read_custom_metadata(path)
     if not isinstance(metadata, Mapping) or metadata.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: not a diip_jax prior; make one with python -m diip_jax.convert")
     return dict(metadata)
 
 
-def params_sha256(params: Params) -> str:
-    """sha256 over every parameter's name, dtype, shape and bytes, in the order of their names."""
-    digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    for name, leaf in sorted((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves):
-        array = np.asarray(leaf)
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _without_late_reads(hook: Callable[[Any], Any], unraisable: Any) -> None:
-    """A `sys.unraisablehook` without what reads in flight say when Orbax ends its event loop at a failed one."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        hook(unraisable)
-
-
 def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

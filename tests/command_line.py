@@ -45,8 +45,8 @@ def checkpoint(channels: int = 3) -> Path:
 
 
 @functools.cache
-def _load_prior(path: Path | None, *, dtype: str) -> Prior:
-    return load_prior(path, dtype=dtype)
+def _load_prior(path: Path | None, *, dtype: str, class_label: int | None) -> Prior:
+    return load_prior(path, dtype=dtype, class_label=class_label)
 
 
 def run(capsys, *arguments: object) -> Outcome:

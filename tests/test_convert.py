@@ -15,19 +15,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from diffusers import DDPMScheduler
+from adm_cases import tiny
+from diffusers import CMStochasticIterativeScheduler, DDPMScheduler
 from torch_networks import DDPMNetwork, diffusers_network, randomise
 
 from diip_jax.convert import main as command
-from diip_jax.convert.main import describe, main, read_torch_prior
-from diip_jax.convert.torch_configs import (
-    PRESETS,
-    ConfigError,
-    Preset,
-    model_from_diffusers,
-    schedule_from_diffusers,
-    to_diffusers,
-)
+from diip_jax.convert.conversion import read_torch_prior
+from diip_jax.convert.main import describe, main
+from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, schedule_from_diffusers, to_diffusers
 from diip_jax.convert.torch_files import ConversionError
 from diip_jax.convert.torch_parity import verify
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
@@ -166,6 +162,18 @@ def test_pipeline_folder_with_its_scheduler(folder, tmp_path):
     assert read_torch_prior(pipeline / "unet").schedule == from_pipeline.schedule
 
 
+def test_a_pipeline_of_a_consistency_model(tmp_path):
+    model = tiny(num_classes=3, out_channels=3, scale_shift=False).model
+    diffusers_network(model).save_pretrained(tmp_path / "unet")
+    CMStochasticIterativeScheduler(num_train_timesteps=40).save_pretrained(tmp_path / "scheduler")
+    prior = read_torch_prior(tmp_path)
+    assert (prior.model, prior.prediction, prior.schedule) == (model, "consistency", PRESETS["ct_cat256"].schedule)
+    assert max(parity.maximum for parity in verify(tmp_path, prior)) < 1e-5
+    edit_json(tmp_path / "scheduler" / "scheduler_config.json", sigma_data=1.0)
+    with pytest.raises(ConversionError, match=r"sigma_data=1\.0: supported for a consistency model is 0\.5"):
+        read_torch_prior(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["scheduler_config.json", "scheduler/scheduler_config.json"])
 def test_scheduler_next_to_the_model(folder, place):
     DDPMScheduler(beta_schedule="scaled_linear", beta_end=0.012).save_pretrained((folder / place).parent)
@@ -209,6 +217,7 @@ def test_an_assumed_schedule_is_said(folder, caplog):
         ("norm_num_groups", 3),
         ("block_out_channels", 8),
         ("resnet_time_scale_shift", "scale_shift"),
+        ("upsample_type", "conv2d"),
         ("sample_size", None),
         ("sample_size", [8, 16]),
         ("time_embedding_dim", 77),
@@ -220,6 +229,25 @@ def test_unsupported_model_settings_are_errors_that_name_the_key(folder, key, va
     edit_json(folder / "config.json", **{key: value})
     with pytest.raises(ConversionError, match=key):
         read_torch_prior(folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value"),
+    [
+        (tiny().model, "flip_sin_to_cos", False),
+        (tiny().model, "upsample_type", "conv"),
+        (tiny().model, "attn_norm_num_groups", None),
+        (tiny().model, "down_block_types", ["DownBlock2D", "AttnDownBlock2D"]),
+        (tiny().model, "out_channels", 5),
+        (tiny(num_classes=3).model, "num_class_embeds", "three"),
+        (tiny(resblock_updown=False, scale_shift=False).model, "downsample_padding", 0),
+    ],
+)
+def test_unsupported_settings_of_an_adm_network_are_errors_that_name_the_key(model, key, value):
+    config = {"_class_name": "UNet2DModel", **to_diffusers(model)}
+    assert model_from_diffusers(config) == model
+    with pytest.raises(ConfigError, match=key):
+        model_from_diffusers(config | {key: value})
 
 
 @pytest.mark.parametrize("key", ["freq_shift", "norm_eps", "flip_sin_to_cos", "attention_head_dim", "_class_name"])
@@ -237,7 +265,9 @@ def test_a_key_without_a_stable_default_must_be_there(key):
         TINY,
         replace(TINY, head_channels=4, cos_first=True, freq_shift=0.0, symmetric_downsample=True, norm_eps=1e-5),
         replace(TINY, in_channels=1, out_channels=1, blocks_per_level=3, image_size=32),
-        *{preset.model for preset in PRESETS.values()},
+        *{preset.model for preset in PRESETS.values() if isinstance(preset.model, DDPMUNetConfig)},
+        *(PRESETS[name].model for name in ("ffhq_10m", "imagenet256_cond", "edm_imagenet64_ema", "ct_cat256")),
+        tiny(resblock_updown=False, in_channels=1, out_channels=2).model,
     ],
 )
 def test_configurations_survive_diffusers(config):
@@ -364,13 +394,30 @@ def without(state: State, name: str) -> State:
         ),
         (lambda s: s | {"norm_out.bias": torch.full((8,), torch.nan)}, r"norm_out\.bias .* not finite"),
         (lambda s: s | {"norm_out.bias": torch.ones(8, dtype=torch.int8)}, r"norm_out\.bias is int8"),
-        (lambda s: {"input_blocks.0.0.weight": torch.ones(2)}, r"guided-diffusion \(ADM"),
+        (lambda s: {"input_blocks.0.0.weight": torch.ones(2)}, r"weights of a classifier \(input_blocks"),
+        (
+            lambda s: {f"{place}_blocks.0.0.weight": torch.ones(2) for place in ("input", "output")},
+            "the names are those of adm, the configuration is one of ddpm_unet",
+        ),
         (lambda s: {"encoder.weight": torch.ones(2)}, r"unknown weights \(encoder\.weight"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(change, message, ddpm_state, tmp_path):
     with pytest.raises(ConversionError, match=message):
         read_torch_prior(save(change(ddpm_state), tmp_path / "model.pt"), "tiny")
+
+
+def test_a_file_without_a_preset_is_recognised(ddpm_state, tmp_path, caplog):
+    source = save(ddpm_state, tmp_path / "model.pt")
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        assert_same_params(read_torch_prior(source), read_torch_prior(source, "tiny"))
+    assert "model.pt: recognised as the network of tiny" in caplog.text
+
+
+def test_a_preset_of_ones_own(ddpm_state, tmp_path):
+    source = save(ddpm_state, tmp_path / "model.pt")
+    prior = read_torch_prior(source, Preset(TINY, Schedule(500)))
+    assert (prior.model, prior.schedule) == (TINY, Schedule(500))
 
 
 def test_a_preset_of_another_network_is_an_error(ddpm_state, tmp_path):
@@ -468,9 +515,9 @@ def test_storing_as_bfloat16_rounds_and_halves(ddpm_state, tmp_path, capsys):
 
 
 def test_a_failed_verification_writes_nothing(folder, tmp_path, capsys, monkeypatch):
-    def wrong(source, prior):
+    def wrong(source, prior, **order):
         prior.params["conv_out"]["bias"] += 0.1
-        return verify(source, prior)
+        return verify(source, prior, **order)
 
     monkeypatch.setattr(command, "verify", wrong)
     status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'prior'}", "--verify", capsys=capsys)
@@ -485,7 +532,7 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         (path / "half").write_text("written")
         raise RuntimeError("no space left\nand more lines")
 
-    monkeypatch.setattr("orbax.checkpoint.v1.save", fail)
+    monkeypatch.setattr("orbax.checkpoint.v1.partial.save", fail)
     status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'out' / 'prior'}", capsys=capsys)
     assert status == 2
     assert err.endswith("prior: cannot be written (no space left)\n")
@@ -505,10 +552,6 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         (["--source={folder}", "--output={tmp}/out", "--preset=tiny"], "drop --preset"),
         (["--source={folder}", "--output={tmp}/out", "--stored_dtype=int8"], "stored_dtype"),
         (["--source={folder}/config.json", "--output={tmp}/out", "--preset=tiny"], "expected a name in .ckpt"),
-        (
-            ["--source={folder}/diffusion_pytorch_model.safetensors", "--output={tmp}/out"],
-            "add --preset (one of faces64",
-        ),
         (["--source={tmp}/a.pt", "--output={tmp}/out", "--preset=tinny"], "preset 'tinny' is unknown: expected one of"),
         (["--inspect={tmp}/none"], "no such checkpoint folder"),
         (["--inspect=~nobody-here/x"], "--inspect=~nobody-here/x: there is no such home directory"),

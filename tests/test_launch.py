@@ -10,13 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from adm_cases import tiny
 from command_line import checkpoint, picture, pixels, record, run
 from PIL import Image
 
 from diip_jax.launch import main as launch
 from diip_jax.launch import program_cache
 from diip_jax.methods import DIIP, METHODS
-from diip_jax.prior import read_metadata
+from diip_jax.prior import random_prior, read_metadata, save_prior
 
 
 @pytest.fixture
@@ -36,7 +37,9 @@ def test_restores_and_records(capsys, tmp_path, one):
     settings = told["settings"]
     assert settings["method"] == "diip" and settings["stride"] == 250
     assert settings["learning_rate"] == DIIP().learning_rate
-    assert set(DIIP.__dataclass_fields__) | {"method", "samples", "blend", "dtype", "save_every"} == set(settings)
+    assert set(DIIP.__dataclass_fields__) | {"method", "samples", "blend", "dtype", "class_label", "save_every"} == set(
+        settings
+    )
     assert told["prior"]["sha256"] == read_metadata(checkpoint())["provenance"]["params_sha256"]
     assert (told["iterations"], told["stop_reason"], told["selected_k"], told["seed"]) == (4, "budget", 3, 0)
     assert [len(trace) for trace in told["traces"].values()] == [4, 4]
@@ -71,6 +74,8 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
         (["a.png", "--resize=stretch"], "fit|crop|error"),
         (["a.png", "--dtype=float16"], "float32|bfloat16"),
         (["a.png", "--stopping=never"], "paper|robust"),
+        (["a.png", "--class_label=2"], "--class_label=2: this prior is not class-conditional; leave it out"),
+        (["a.png", "--class_label=dog"], "--class_label=dog"),
         (["a.png", "--seed=-1"], "--seed=-1"),
         (["a.png", "--seed=one"], "--seed=one"),
         (["a.png", "--blend=1.5"], "--blend=1.5"),
@@ -287,6 +292,19 @@ def test_grey_prior_restores_grey(capsys, tmp_path, one):
     assert record(out / "one.json")["metrics"]["psnr_input"] is None  # infinite: the reference is the input
     assert run(capsys, *usual, "--blend=0").code == 0
     assert np.abs(pixels(out / "one.png") - pixels(one) @ [0.299, 0.587, 0.114]).max() <= 0.51
+
+
+def test_a_class_conditional_prior_is_told_the_class(capsys, tmp_path, one):
+    save_prior(tmp_path / "prior", random_prior(tiny(num_classes=3).model))
+    usual = (one, f"--checkpoint={tmp_path / 'prior'}", "--max_iterations=1", f"--output_dir={tmp_path / 'out'}")
+    assert run(capsys, *usual, "--class_label=2", "--dry_run").out[1].count("class_label=2") == 1
+    outcome = run(capsys, *usual, "--class_label=3")
+    assert outcome.code == 2
+    assert outcome.err == ["diip_jax.launch: error: --class_label=3: this prior has classes 0 to 2"]
+    assert run(capsys, *usual, "--class_label=2").code == 0
+    assert record(tmp_path / "out" / "one.json")["settings"]["class_label"] == 2
+    # Restored with another class is not restored already.
+    assert "was made with class_label=2, now 1" in run(capsys, *usual, "--class_label=1", "--skip_existing").out[0]
 
 
 def test_help_and_module_entry():

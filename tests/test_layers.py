@@ -104,6 +104,23 @@ def test_attention(heads):
     np.testing.assert_allclose(apply(layer, params, x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_attention_is_jaxs_own():
+    layer = Attention(2, 2, 1e-6, F32)
+    x = jnp.asarray(random(2, 3, 5, 8))
+    keys = iter(jax.random.split(jax.random.key(0), 20))
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda leaf: jax.random.normal(next(keys), leaf.shape), shapes)
+
+    def dense(name, tokens):
+        return Dense(8, F32).apply({"params": params[name]}, tokens)
+
+    normed = GroupNorm(2, 1e-6, F32).apply({"params": params["norm"]}, x).reshape(2, 15, 8)
+    heads = [dense(name, normed).reshape(2, 15, 2, 4) for name in ("query", "key", "value")]
+    mixed = jax.nn.dot_product_attention(*heads).reshape(2, 3, 5, 8)
+    given = layer.apply({"params": params}, x)
+    np.testing.assert_allclose(given, x + dense("out", mixed), rtol=1e-5, atol=1e-5)
+
+
 def test_attention_takes_softmax_in_float32():
     layer = Attention(1, 2, 1e-6, jnp.dtype("bfloat16"))
     x = jnp.ones((1, 2, 2, 4), jnp.bfloat16)

@@ -4,15 +4,16 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
-from diffusers import UNet2DModel
 from torch import nn
 from torch.nn import functional as F
 
-from diip_jax.convert.torch_configs import to_diffusers
-from diip_jax.convert.torch_names import detect_family, map_weights
+from diip_jax.convert import torch_parity
+from diip_jax.convert.weight_mapping import map_weights
+from diip_jax.models import ModelConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
-from diip_jax.prior import Prior, param_shapes
+from diip_jax.prior import Prior
 
 
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -28,18 +29,16 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def diffusers_network(config: DDPMUNetConfig, seed: int = 0) -> UNet2DModel:
+def diffusers_network(config: ModelConfig, seed: int = 0) -> nn.Module:
     with torch.device("meta"):  # torch's own initialisation would be thrown away
-        network = UNet2DModel(**to_diffusers(config))
+        network = torch_parity.diffusers_network(config)
     return randomise(network.to_empty(device="cpu"), seed)
 
 
 def prior_of(network: torch.nn.Module, config: DDPMUNetConfig) -> Prior:
     """The same network in JAX."""
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    family = detect_family(set(weights))
-    params = map_weights(weights, param_shapes(config), family, len(config.block_channels))
-    return Prior(jax.tree.map(jnp.asarray, params), config)
+    return Prior(jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), map_weights(weights, config)), config)
 
 
 class _Block(nn.Module):

@@ -11,6 +11,7 @@ import numpy as np
 
 from diip_jax.convert.torch_configs import to_diffusers
 from diip_jax.methods import DIIP
+from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import Prior
 from diip_jax.schedule import steps
 
@@ -30,6 +31,8 @@ def torch_iteration(prior: Prior, method: DIIP, batch_size: int) -> Callable[[],
         from torch.utils.checkpoint import checkpoint
     except ImportError as error:
         raise ValueError('--torch needs torch and diffusers; run: pip install "diip_jax[convert]"') from error
+    if not isinstance(prior.model, DDPMUNetConfig):
+        raise ValueError("--torch runs DDPM's network only; leave it out")
     if prior.dtype != "float32" or method.variant != "code" or method.remat not in ("auto", "step"):
         raise ValueError("--torch runs float32, the variant code and remat step only; leave the other flags out")
     torch.set_num_threads(len(os.sched_getaffinity(0)))

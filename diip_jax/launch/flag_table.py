@@ -32,6 +32,7 @@ _HELP: dict[str, dict[str, str]] = {
     "Prior and computation": {
         "checkpoint": "folder that python -m diip_jax.convert wrote; without it the bundled face prior",
         "dtype": "of the arithmetic",
+        "class_label": "number of the class that a class-conditional prior is told; without it none",
         "batch_size": "restorations at once, split over the devices; without it 1 for each CPU, 8 for each accelerator",
         "seed": "of the random noise",
     },
@@ -116,6 +117,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_boolean, "dry_run", False)
     define(flags.DEFINE_string, "checkpoint", None)
     define(flags.DEFINE_enum, "dtype", "float32", ["float32", "bfloat16"])
+    define(flags.DEFINE_integer, "class_label", None)
     define(flags.DEFINE_integer, "batch_size", None, lower_bound=1)
     define(flags.DEFINE_integer, "seed", 0, lower_bound=0, upper_bound=2**32 - 1)
     define(flags.DEFINE_boolean, "distributed", False)

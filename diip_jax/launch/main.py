@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
             keep_compiled_programs()
         with meeting(values, console):
             check_same_inputs(paths, errors)
-            prior = _prior(values.checkpoint, values.dtype)
+            prior = _prior(values)
         run = _run(values, method, prior, kernel)
         every_job, name_errors = plan_jobs(paths, run, reference, mask)
         jobs, refused = distribute.share(every_job), distribute.share([*errors, *name_errors])
@@ -157,8 +157,14 @@ def _reference_path(reference: str | None, images: int) -> Path | None:
     return path
 
 
-def _prior(checkpoint: str | None, dtype: str) -> Prior:
-    prior = load_prior(None if checkpoint is None else expanded("checkpoint", checkpoint), dtype=dtype)
+def _prior(values: flags.FlagValues) -> Prior:
+    path = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
+    try:
+        prior = load_prior(path, dtype=values.dtype, class_label=values.class_label)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
     return prior

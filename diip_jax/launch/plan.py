@@ -68,6 +68,7 @@ class Run:
             "samples": self.samples,
             "blend": self.blend,
             "dtype": prior.dtype,
+            "class_label": prior.class_label,
             "save_every": self.save_every,
         }
 

@@ -3,21 +3,33 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from diip_jax.models.adm_unet import ADMUNet, ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNet, DDPMUNetConfig
 
-ModelConfig = DDPMUNetConfig
+ModelConfig = DDPMUNetConfig | ADMUNetConfig
 Network = nn.Module
 
 # By architecture, as checkpoints name it.
-CONFIGS: dict[str, type[ModelConfig]] = {"ddpm_unet": DDPMUNetConfig}
+CONFIGS: dict[str, type[ModelConfig]] = {"ddpm_unet": DDPMUNetConfig, "adm_unet": ADMUNetConfig}
 
 
-def network(config: ModelConfig, dtype: str = "float32", *, remat_blocks: bool = False) -> Network:
+def network(
+    config: ModelConfig, dtype: str = "float32", *, remat_blocks: bool = False, class_label: int | None = None
+) -> Network:
     """The Flax module of a configuration, computing in `dtype`; its parameters are float32.
 
-    With `remat_blocks` the backward pass computes the inside of every residual block again.
+    Args:
+        remat_blocks: the backward pass computes the inside of every residual block again.
+        class_label: what a class-conditional network is told, 0 .. `num_classes(config) - 1`; None: no class.
     """
-    return DDPMUNet(config, dtype=jnp.dtype(dtype), remat_blocks=remat_blocks)
+    if isinstance(config, ADMUNetConfig):
+        return ADMUNet(config, jnp.dtype(dtype), remat_blocks, class_label)
+    return DDPMUNet(config, jnp.dtype(dtype), remat_blocks)
+
+
+def num_classes(config: ModelConfig) -> int | None:
+    """The number of classes that the network can be told; None for an unconditional one."""
+    return config.num_classes if isinstance(config, ADMUNetConfig) else None
 
 
 def architecture(config: ModelConfig) -> str:

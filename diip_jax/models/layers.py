@@ -113,6 +113,8 @@ class Attention(nn.Module):
             for name in ("query", "key", "value")
         )
         exactly, wide = precision(self.dtype), _at_least_float32(self.dtype)
+        # What jax.nn.dot_product_attention does; but it leaves the precision of float32 products to the backend, and
+        # takes the softmax of float64 in float32.
         logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=exactly, preferred_element_type=wide)
         weights = nn.softmax(logits / (c // self.heads) ** 0.5, axis=-1).astype(self.dtype)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, precision=exactly).reshape(b, h, w, c)
