@@ -217,3 +217,21 @@ def test_every_setting_is_documented():
     documented = inspect.getdoc(BIRD) + inspect.getdoc(NoiseInversion)
     for field in dataclasses.fields(BIRD):
         assert field.name in documented
+
+
+@pytest.mark.parametrize("degradation", ["blur", "downsample", "gain_offset", "varying_blur"])
+def test_unknown_kernels_stay_centred_unless_as_published(degradation):
+    def column(method):
+        operator = method.operator(3)
+        # All mass of every kernel in the third column from the left.
+        eta = jax.tree.map(lambda leaf: jnp.zeros_like(leaf), operator.init(jax.random.key(0)))
+        logits = jnp.full((5, 5), -30.0).at[:, 3].set(0.0)
+        eta = jax.tree.map(lambda leaf: jnp.broadcast_to(logits, leaf.shape) if leaf.shape[-1:] == (5,) else leaf, eta)
+        return operator.estimates(eta)["kernel"].sum(axis=-2).reshape(-1, 5)
+
+    settings = {"degradation": degradation, "kernel_size": 5, "kernel_model": "logits"}
+    np.testing.assert_allclose(
+        column(BIRD(**settings)), np.eye(5)[[2]].repeat(len(column(BIRD(**settings))), 0), atol=1e-5
+    )
+    as_published = column(BIRD(**settings, centre_kernel=bird.PAPER["centre_kernel"]))
+    np.testing.assert_allclose(as_published, np.eye(5)[[3]].repeat(len(as_published), 0), atol=1e-5)

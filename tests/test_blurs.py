@@ -70,6 +70,15 @@ def test_varying_blur_of_equal_kernels_is_blur():
     chex.assert_trees_all_close(given, uniform.apply(jnp.asarray(eta), x, Known()), atol=1e-6)
 
 
+def test_varying_blur_moves_its_kernels_together():
+    operator = operators.varying_blur(operators.kernel_logits(5), nodes=2, centre=True)
+    eta = jnp.full((4, 5, 5), -30.0).at[jnp.arange(4), 1, jnp.array([0, 1, 2, 1])].set(0.0)
+    kernels = operator.estimates(eta)["kernel"].reshape(4, 5, 5)
+    expected = np.zeros((4, 5, 5))
+    expected[np.arange(4), 2, [1, 2, 3, 2]] = 1
+    np.testing.assert_allclose(kernels, expected, atol=1e-5)
+
+
 def test_varying_blur_applies_the_interpolated_kernel_at_every_pixel():
     x, nodes, side = images(1, 12)[0], 3, 12
     operator = operators.varying_blur(operators.kernel_logits(3), nodes=nodes)

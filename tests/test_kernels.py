@@ -5,6 +5,7 @@ import pytest
 
 from diip_jax import operators
 from diip_jax.operators import Known
+from diip_jax.operators.kernels import to_centre
 
 
 @pytest.mark.parametrize("model", [operators.kernel_network, operators.kernel_logits])
@@ -44,6 +45,36 @@ def test_known_kernel_is_the_given_one():
     np.testing.assert_array_equal(kernel.apply((), Known(kernel=given)), given)
     with pytest.raises(ValueError, match=r"kernel_size=5: the kernel that was given is \(3, 3\)"):
         operators.known_kernel(5).apply((), Known(kernel=given))
+
+
+def centre_of_mass(k):
+    offsets = np.arange(len(k)) - len(k) // 2
+    return np.array([k.sum(axis=1) @ offsets, k.sum(axis=0) @ offsets])
+
+
+def test_a_centred_kernel_has_its_centre_of_mass_at_the_centre():
+    row, column = jnp.mgrid[-4:5, -4:5]
+    eta = -((row + 1.4) ** 2 + (column - 0.8) ** 2) / (2 * 0.8**2)
+    plain, centred = operators.kernel_logits(9), operators.centred(operators.kernel_logits(9))
+    np.testing.assert_allclose(centre_of_mass(np.asarray(plain.apply(eta, Known()))), [-1.4, 0.8], atol=0.01)
+    k = np.asarray(centred.apply(eta, Known()))
+    np.testing.assert_allclose(k.sum(), 1, rtol=1e-6)
+    np.testing.assert_allclose(centre_of_mass(k), 0, atol=0.01)
+
+
+def test_a_kernel_is_moved_by_whole_pixels_as_it_is():
+    k = np.zeros((1, 7, 7), np.float32)
+    k[0, 2:5, 2:5] = [[0.05, 0.1, 0.05], [0.1, 0.4, 0.1], [0.05, 0.1, 0.05]]
+    np.testing.assert_allclose(to_centre(jnp.asarray(k)), k, atol=1e-6)
+    np.testing.assert_allclose(to_centre(jnp.roll(k, (1, -2), (1, 2))), k, atol=1e-6)
+
+
+def test_kernels_are_moved_together():
+    k = np.zeros((2, 7, 7), np.float32)
+    k[0, 3, 1] = k[1, 3, 3] = 1
+    expected = np.zeros_like(k)
+    expected[0, 3, 2] = expected[1, 3, 4] = 1
+    np.testing.assert_allclose(to_centre(jnp.asarray(k)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("model", [operators.kernel_network, operators.kernel_logits, operators.known_kernel])

@@ -36,6 +36,8 @@ class BIRD(NoiseInversion):
             "gain_offset": g (k * x) + M, M a slowly varying map.
         kernel_size: K, odd: side of the kernels, in pixels of x. 1 for no blur.
         kernel_model: how k is parametrised: by SelfDeblur's "network" (BIRD) or by "logits"; or it is "known".
+        centre_kernel: keep the centre of mass of an unknown kernel at its centre, see `diip_jax.operators.centred`;
+            neither the paper nor the code does.
         scale: of "downsample": side of a block.
         boundary: of the blur: "zero" (BIRD's code), "reflect" or "valid", see `diip_jax.operators.convolve`.
         operator_learning_rate: of Adam on eta.
@@ -49,6 +51,7 @@ class BIRD(NoiseInversion):
     degradation: Degradation = "blur"
     kernel_size: int = 15
     kernel_model: Kernel = "network"
+    centre_kernel: bool = True
     scale: int = 4
     boundary: Boundary = "reflect"
     operator_learning_rate: float = 3e-3
@@ -84,7 +87,7 @@ class BIRD(NoiseInversion):
         makers = {
             "identity": operators.identity,
             "blur": self._blur,
-            "varying_blur": lambda: operators.varying_blur(self._kernel(), boundary=self.boundary),
+            "varying_blur": self._varying_blur,
             "downsample": lambda: operators.downsample(self._blur(), self.scale),
             "mask": operators.mask,
             "gain_offset": lambda: operators.gain_offset(self._blur(), channels),
@@ -92,7 +95,13 @@ class BIRD(NoiseInversion):
         return makers[self.degradation]()
 
     def _blur(self) -> Operator:
-        return operators.blur(self._kernel(), self.boundary)
+        kernel = self._kernel()
+        if self.centre_kernel and self.kernel_model != "known":
+            kernel = operators.centred(kernel)
+        return operators.blur(kernel, self.boundary)
+
+    def _varying_blur(self) -> Operator:
+        return operators.varying_blur(self._kernel(), boundary=self.boundary, centre=self.centre_kernel)
 
     def _kernel(self) -> KernelModel:
         return _KERNELS[self.kernel_model](self.kernel_size)
@@ -119,6 +128,7 @@ PAPER: Mapping[str, Any] = {
     "gradient": "full",
     "project": True,
     "updates": "joint",
+    "centre_kernel": False,
 }
 
 # The released scripts: denoising, inpainting, super_resolution (by a known mean of blocks), blind_deblurring. There is
@@ -130,6 +140,7 @@ _RELEASED: Mapping[str, Any] = {
     "gradient": "detached",
     "project": True,
     "updates": "joint",
+    "centre_kernel": False,
 }
 CODE: Mapping[str, Mapping[str, Any]] = {
     "identity": {**_RELEASED, "learning_rate": 0.01, "max_iterations": 200},

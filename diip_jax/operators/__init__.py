@@ -9,7 +9,7 @@ compositions   what may follow: down-sampling, gain and offset
 
 from diip_jax.operators.blurs import Boundary, blur, convolve, varying_blur
 from diip_jax.operators.compositions import downsample, gain_offset
-from diip_jax.operators.kernels import KernelModel, kernel_logits, kernel_network, known_kernel
+from diip_jax.operators.kernels import KernelModel, centred, kernel_logits, kernel_network, known_kernel
 from diip_jax.operators.known import Known, check_known
 from diip_jax.operators.operator import Geometry, Operator, identity, mask
 
@@ -20,6 +20,7 @@ __all__ = [
     "Known",
     "Operator",
     "blur",
+    "centred",
     "check_known",
     "convolve",
     "downsample",

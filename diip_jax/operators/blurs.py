@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Float, Image, Observed, PRNGKey
-from diip_jax.operators.kernels import KernelModel
+from diip_jax.operators.kernels import KernelModel, to_centre
 from diip_jax.operators.known import Known
 from diip_jax.operators.operator import Geometry, Operator
 
@@ -50,7 +50,9 @@ def blur(kernel: KernelModel, boundary: Boundary = "reflect") -> Operator:
     )
 
 
-def varying_blur(kernel: KernelModel, nodes: int = 3, boundary: Boundary = "reflect") -> Operator:
+def varying_blur(
+    kernel: KernelModel, nodes: int = 3, boundary: Boundary = "reflect", *, centre: bool = False
+) -> Operator:
     """H(x)[i] = sum_n w_n(i) (k_n * x)[i]: a blur that changes over the image.
 
     The kernels k_n sit at the centres of nodes x nodes equal cells, and w_n interpolates between them bilinearly
@@ -59,13 +61,17 @@ def varying_blur(kernel: KernelModel, nodes: int = 3, boundary: Boundary = "refl
     Blur" (SIAM J. Sci. Comput. 19(4), 1998).
 
     The estimate "kernel" is `[nodes, nodes, K, K]`, from top to bottom and left to right.
+
+    Args:
+        centre: the kernels are moved together so that the centre of mass of their mean is the centre, see `to_centre`.
     """
 
     def init(key: PRNGKey) -> Any:
         return jax.vmap(kernel.init)(jax.random.split(key, nodes * nodes))
 
     def kernels(eta: Any) -> Float[Array, "n K K"]:
-        return jax.vmap(lambda one: kernel.apply(one, Known()))(eta)
+        each = jax.vmap(lambda one: kernel.apply(one, Known()))(eta)
+        return to_centre(each) if centre else each
 
     def apply(eta: Any, x: Image, known: Known) -> Observed:
         blurred = jax.vmap(lambda k: convolve(x, k, boundary))(kernels(eta))

@@ -79,6 +79,32 @@ def known_kernel(size: int) -> KernelModel:
     return KernelModel(lambda key: (), apply, _odd(size), needs=("kernel",))
 
 
+def centred(kernel: KernelModel) -> KernelModel:
+    """The same kernel moved so that its centre of mass is the centre, see `to_centre`.
+
+    A picture that is shifted one way and a kernel that is shifted the other way blur to the same image: nothing else
+    says where the picture belongs.
+    """
+    return kernel._replace(apply=lambda eta, known: to_centre(kernel.apply(eta, known)[None])[0])
+
+
+def to_centre(kernels: Float[Array, "n K K"]) -> Float[Array, "n K K"]:
+    """Moves kernels together, so that the centre of mass of their mean is the centre, and each has sum 1 again.
+
+    Values are shared linearly between neighbours; what leaves the frame is lost.
+    """
+    offsets = jnp.arange(kernels.shape[-1]) - kernels.shape[-1] // 2.0
+    mean = kernels.mean(axis=0) / kernels.mean(axis=0).sum()
+
+    def shares(masses: Float[Array, " K"]) -> Float[Array, "K K"]:
+        """What of the value at j comes to lie on i."""
+        return jnp.maximum(1 - jnp.abs(offsets[:, None] - offsets + masses @ offsets), 0)
+
+    rows, columns = shares(mean.sum(axis=1)), shares(mean.sum(axis=0))
+    moved = jnp.einsum("ir,nrc,jc->nij", rows, kernels, columns, precision=jax.lax.Precision.HIGHEST)
+    return moved / moved.sum(axis=(1, 2), keepdims=True)
+
+
 def _odd(size: int) -> int:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"kernel_size={size}: expected an odd number, 1 or more")
