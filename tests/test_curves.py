@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
-from rule_runs import stop
+from rule_runs import run, stop
 
 from diip_jax import stopping
-from diip_jax.stopping import laplacian_variance, laplacian_variance_peak, loss_slope, loss_threshold
+from diip_jax.stopping import laplacian_variance, laplacian_variance_peak, loss_slope, loss_threshold, sharpness_peak
 
 FLAT = np.full(40, 1.0)
 
@@ -49,6 +49,39 @@ def test_smoothed_peak_rule_ignores_noise():
     assert stop(laplacian_variance_peak(5), np.ones(200), noisy)[0] < 20
 
 
+_Y = np.random.default_rng(0).uniform(-1, 1, (12, 17, 3)).astype(np.float32)
+_Y_SHARPNESS, _Y_VARIANCE = float(laplacian_variance(jnp.asarray(_Y))), float(_Y.var())
+_ITERATES = [jnp.full(_Y.shape, float(k)) for k in range(40)]
+
+
+def _sharpness_stop(loss, sharpness, **settings):
+    """On curves in units of y's variance and of y's Laplacian variance."""
+    rule = sharpness_peak(**settings)
+    found = run(rule, _Y_VARIANCE * loss, _Y_SHARPNESS * sharpness, _ITERATES, jnp.asarray(_Y))
+    assert found is None or (found[1] == found[0][1]).all()
+    return None if found is None else found[0]
+
+
+def test_sharpness_rule_begins_where_the_picture_is_formed():
+    """The loss is below 0.1 of y's variance from k = 10 on, but for 12; the Laplacian variance falls, but for 14."""
+    loss = np.where(np.arange(40) < 10, 0.5, 0.05)
+    loss[12] = 0.2
+    falling = np.linspace(5, 2, 40)
+    assert _sharpness_stop(loss, falling, patience=3) == (13, 10, "sharpness")
+    assert _sharpness_stop(loss, np.where(np.arange(40) == 14, 6, falling), patience=6)[1] == 14
+    assert _sharpness_stop(loss, falling, explained=0.4, patience=3) == (4, 1, "sharpness")
+    assert _sharpness_stop(loss, falling, explained=0.99) is None
+
+
+def test_sharpness_rule_is_silent_where_y_is_sharper_than_the_iterates():
+    formed = np.full(40, 0.01)
+    rising_then_falling = 1 - np.abs(np.arange(40) - 20) / 50
+    assert _sharpness_stop(formed, 0.99 * rising_then_falling) is None
+    assert _sharpness_stop(formed, 2 * rising_then_falling) == (30, 20, "sharpness")
+    # Sharper than y for a while: iterates that are not do not count, and the patience runs on.
+    assert _sharpness_stop(formed, 1.1 * rising_then_falling) == (30, 20, "sharpness")
+
+
 def test_slope_rule_stops_at_the_first_small_relative_change():
     loss = np.array([8, 4, 2, 1, 0.9995, 0.5, 0.4])
     assert stop(loss_slope(1e-3), loss, FLAT[:7]) == (4, 4, "loss_slope")
@@ -78,6 +111,8 @@ def test_loss_threshold_stops_at_the_first_loss_that_is_not_above_it():
         (lambda: laplacian_variance_peak(-1), "k_min=-1: expected at least 0"),
         (lambda: loss_slope(patience=0), "patience=0: expected at least 1"),
         (lambda: loss_slope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
+        (lambda: sharpness_peak(1.0), "explained=1.0: expected 0 < explained < 1"),
+        (lambda: sharpness_peak(patience=0), "patience=0: expected at least 1"),
         (lambda: loss_threshold(-1.0), "loss_threshold=-1.0: expected at least 0"),
     ],
 )

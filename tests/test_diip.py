@@ -27,6 +27,11 @@ def test_the_printed_numbers_are_there():
         ("robust", ("laplacian_variance", "loss_slope")),
         ("laplacian_variance", ("laplacian_variance",)),
         ("loss_slope", ("loss_slope",)),
+        ("wmv", ("wmv",)),
+        ("emv", ("emv",)),
+        ("discrepancy", ("discrepancy",)),
+        ("averaged", ("laplacian_variance", "loss_slope", "budget")),
+        ("combined", ("sharpness", "wmv")),
         ("budget", ("budget",)),
     ],
 )

@@ -32,7 +32,7 @@ def test_replay_selects_what_the_rule_would_return(run):
     np.testing.assert_array_equal(replay.images, run.iterates[[0, 1], [11, 5]])
 
 
-@pytest.mark.parametrize("stopping", ["wmv", "emv", "averaged", "discrepancy"])
+@pytest.mark.parametrize("stopping", ["wmv", "emv", "averaged", "discrepancy", "combined"])
 def test_replay_is_what_the_loop_does(stopping, tmp_path):
     """Also for rules that look at images, where the iterates are kept with 8 bits."""
     method = DIIP(stride=500, max_iterations=30, learning_rate=0.05, stopping=stopping, k_min=3, window=4, patience=3)

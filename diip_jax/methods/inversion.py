@@ -25,11 +25,12 @@ from diip_jax.stopping import (
     first_of,
     laplacian_variance_peak,
     loss_slope,
+    sharpness_peak,
     windowed_moving_variance,
 )
 
 Stopping = Literal[
-    "paper", "robust", "laplacian_variance", "loss_slope", "wmv", "emv", "discrepancy", "averaged", "budget"
+    "paper", "robust", "laplacian_variance", "loss_slope", "wmv", "emv", "discrepancy", "averaged", "combined", "budget"
 ]
 
 
@@ -46,12 +47,14 @@ class NoiseInversion:
         stopping: "paper" is the first of DIIP's two printed rules to fire; "robust" the first of their smoothed,
             patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "wmv" and
             "emv" where the iterates vary least; "discrepancy" where the loss is that of the noise seen in y; "averaged"
-            stops as "robust" does and returns the mean of the last iterates; "budget" none. Where the budget ends the
-            run, the last iterate is returned ("averaged": the mean).
+            stops as "robust" does and returns the mean of the last iterates; "combined" is the first of a
+            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`) and "wmv"; "budget" none. Where
+            the budget ends the run, the last iterate is returned ("averaged": the mean).
         k_min, eps: of the printed rules (DIIP: 100 and 0.001).
-        smoothing, patience: of the robust rules; "emv" has both, "wmv" the patience, "averaged" the smoothing for its
-            mean, too.
-        window: of "wmv", in iterates.
+        smoothing, patience: of the robust rules; "emv" has both, "wmv" and "combined" the patience, "averaged" the
+            smoothing for its mean, too.
+        window: of "wmv" and "combined", in iterates.
+        explained: of "combined", see `diip_jax.stopping.sharpness_peak`.
         tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
         variant: "code" or "paper", see `diip_jax.ddim.reverse`.
@@ -69,6 +72,7 @@ class NoiseInversion:
     smoothing: float = 0.9
     patience: int = 10
     window: int = 10
+    explained: float = 0.9
     tau: float = 1.0
     stride: int = 100
     variant: Variant = "code"
@@ -142,15 +146,17 @@ class NoiseInversion:
         robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
+        wmv = windowed_moving_variance(self.window, patience=self.patience)
         return {
             "paper": first_of(peak, slope),
             "robust": robust,
             "laplacian_variance": peak,
             "loss_slope": slope,
-            "wmv": windowed_moving_variance(self.window, patience=self.patience),
+            "wmv": wmv,
             "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
             "discrepancy": discrepancy(self.tau),
             "averaged": averaged(first_of(robust, end), self.smoothing),
+            "combined": first_of(sharpness_peak(self.explained, patience=self.patience), wmv),
             "budget": end,
         }
 

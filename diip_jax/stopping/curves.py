@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from diip_jax.array_types import Count, Image, Observed, Scalar
+from diip_jax.array_types import Count, Flag, Image, Observed, Scalar
 from diip_jax.stopping.peak import Score, peak
 from diip_jax.stopping.rule import Observation, StoppingRule, Verdict, check_patience, check_smoothing
 
@@ -53,6 +53,40 @@ def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: f
         return smoothed, smoothed
 
     return peak(Score(init, update), "laplacian_variance", k_min=k_min, patience=patience)
+
+
+class _SharpnessState(NamedTuple):
+    y_laplacian_variance: Scalar
+    formed_loss: Scalar
+    formed: Flag
+
+
+def sharpness_peak(explained: float = 0.9, *, patience: int = 10) -> StoppingRule:
+    """DIIP's rule for low-frequency degradations, which finds out by itself where it applies and when it may begin.
+
+    Returns the iterate of the highest Laplacian variance among those that
+
+    - show a formed picture: from the first iterate on whose loss is at most (1 - explained) times the variance of y,
+      in place of k_min, whose meaning depends on the learning rate, the stride and the prior;
+    - have a higher Laplacian variance than y. A blurred y is less sharp than what the prior makes of it, and the fit
+      only loses from there on. A y of noise, blocks or impulses is sharper than every iterate: there the rule is silent.
+
+    Args:
+        explained: share of the variance of y, 0 < explained < 1.
+        patience: fires after this many iterates in a row without a new maximum.
+    """
+    if not 0 < explained < 1:
+        raise ValueError(f"explained={explained}: expected 0 < explained < 1")
+
+    def init(image: Image, y: Observed) -> _SharpnessState:
+        return _SharpnessState(laplacian_variance(y), (1 - explained) * y.var(), jnp.zeros_like(y, bool, shape=()))
+
+    def update(state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:
+        state = state._replace(formed=state.formed | (seen.loss <= state.formed_loss))
+        counts = state.formed & (seen.laplacian_variance > state.y_laplacian_variance)
+        return state, jnp.where(counts, seen.laplacian_variance, -jnp.inf)
+
+    return peak(Score(init, update), "sharpness", k_min=0, patience=patience)
 
 
 class _SlopeState(NamedTuple):

@@ -31,7 +31,7 @@ class _PeakState(NamedTuple):
 def peak(score: Score, name: str, *, k_min: int, patience: int) -> StoppingRule:
     """Stops once a score has passed its peak, and returns the iterate at that peak.
 
-    Where the score only falls that is iterate k_min + 1.
+    Where the score only falls that is iterate k_min + 1. An iterate of score -inf does not count, either.
 
     Args:
         name: of the rule.
@@ -47,7 +47,7 @@ def peak(score: Score, name: str, *, k_min: int, patience: int) -> StoppingRule:
     def update(state: _PeakState, seen: Observation) -> tuple[_PeakState, Verdict]:
         score_state, value = score.update(state.score, seen)
         counts = seen.k > k_min
-        # Until k_min is passed the current iterate is what would be returned.
+        # While no iterate has counted the current one is what would be returned.
         new_peak = ~counts | (value >= state.best)
         state = _PeakState(
             score_state,
