@@ -63,7 +63,7 @@ def _sharpness_stop(loss, sharpness, **settings):
 
 
 def test_sharpness_rule_begins_where_the_picture_is_formed():
-    """The loss is below 0.1 of y's variance from k = 10 on, but for 12; the Laplacian variance falls, but for 14."""
+    """The loss is below 0.08 of y's variance from k = 10 on, but for 12; the Laplacian variance falls, but for 14."""
     loss = np.where(np.arange(40) < 10, 0.5, 0.05)
     loss[12] = 0.2
     falling = np.linspace(5, 2, 40)
@@ -76,10 +76,11 @@ def test_sharpness_rule_begins_where_the_picture_is_formed():
 def test_sharpness_rule_is_silent_where_y_is_sharper_than_the_iterates():
     formed = np.full(40, 0.01)
     rising_then_falling = 1 - np.abs(np.arange(40) - 20) / 50
-    assert _sharpness_stop(formed, 0.99 * rising_then_falling) is None
-    assert _sharpness_stop(formed, 2 * rising_then_falling) == (30, 20, "sharpness")
-    # Sharper than y for a while: iterates that are not do not count, and the patience runs on.
-    assert _sharpness_stop(formed, 1.1 * rising_then_falling) == (30, 20, "sharpness")
+    assert _sharpness_stop(formed, 1.79 * rising_then_falling) is None
+    assert _sharpness_stop(formed, 1.79 * rising_then_falling, sharpness_ratio=1.0) == (30, 20, "sharpness")
+    assert _sharpness_stop(formed, 3 * rising_then_falling) == (30, 20, "sharpness")
+    # Sharp for a while: iterates that are not do not count, and the patience runs on.
+    assert _sharpness_stop(formed, 1.85 * rising_then_falling) == (30, 20, "sharpness")
 
 
 def test_slope_rule_stops_at_the_first_small_relative_change():
@@ -112,6 +113,7 @@ def test_loss_threshold_stops_at_the_first_loss_that_is_not_above_it():
         (lambda: loss_slope(patience=0), "patience=0: expected at least 1"),
         (lambda: loss_slope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
         (lambda: sharpness_peak(1.0), "explained=1.0: expected 0 < explained < 1"),
+        (lambda: sharpness_peak(sharpness_ratio=0.0), "sharpness_ratio=0.0: expected above 0"),
         (lambda: sharpness_peak(patience=0), "patience=0: expected at least 1"),
         (lambda: loss_threshold(-1.0), "loss_threshold=-1.0: expected at least 0"),
     ],

@@ -126,12 +126,13 @@ def test_help_lists_every_flag_once_with_its_default():
         ("emv", ["k_min", "smoothing", "patience"]),
         ("discrepancy", ["tau"]),
         ("averaged", ["k_min", "eps", "smoothing", "patience"]),
-        ("combined", ["patience", "window", "explained"]),
+        ("combined", ["patience", "window", "explained", "sharpness_ratio"]),
         ("budget", []),
     ],
 )
 def test_settings_without_effect_are_refused(rule, its_own):
-    numbers = {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2, "window": 4, "explained": 0.5, "tau": 2.0}
+    numbers = {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2, "window": 4, "explained": 0.5}
+    numbers |= {"sharpness_ratio": 3.0, "tau": 2.0}
     for name, value in numbers.items():
         values = parsed(f"--stopping={rule}", f"--{name}={value}")
         if name not in its_own:

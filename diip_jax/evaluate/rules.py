@@ -34,8 +34,9 @@ RULES: tuple[Mapping[str, Any], ...] = (
     {"stopping": "discrepancy"},
     {"stopping": "averaged"},
     {"stopping": "combined"},
-    {"stopping": "combined", "explained": 0.8},
+    {"stopping": "combined", "explained": 0.9},
     {"stopping": "combined", "explained": 0.95},
+    {"stopping": "combined", "sharpness_ratio": 1.0},
     {"stopping": "budget"},
 )
 

@@ -93,12 +93,13 @@ def trajectory(
 def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int) -> Trajectory:
     degraded = [degrade(task, image, seed) for image in clean]
     given = _given(method.problem(prior, prior.image_shape).operator, task, degraded)
-    of_rules = ("stopping", "k_min", "eps", "smoothing", "patience", "window", "explained", "tau", "loss_threshold")
+    of_rules = {"stopping", "k_min", "eps", "smoothing", "patience", "window", "explained", "sharpness_ratio", "tau"}
+    without = of_rules | {"loss_threshold", "remat"}
     settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
     decides = {
         "task": task,
         **{name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in given.items()},
-        "method": {name: value for name, value in settings.items() if name not in (*of_rules, "remat")},
+        "method": {name: value for name, value in settings.items() if name not in without},
         "prior": prior.provenance.params_sha256,
         "dtype": prior.dtype,
         "seed": seed,

@@ -73,6 +73,7 @@ METHOD_HELP = {
     "window": "wmv, combined: number of iterates whose variance is watched",
     "explained": "combined: share of the variance of the image that a picture has to explain to be returned as "
     "the sharpest",
+    "sharpness_ratio": "combined: how many times the Laplacian variance of the image a picture must have for that",
     "tau": "discrepancy: stop at a loss of tau^2 times the variance of the noise seen in the image",
     "loss_threshold": "stop at a loss that is not above it",
     "kernel_model": "how the kernel is written: by a network, by logits, or not at all (known: give --kernel)",
@@ -90,6 +91,7 @@ _ONLY_WITH = {
     "patience": ("stopping", ("robust", "wmv", "emv", "averaged", "combined")),
     "window": ("stopping", ("wmv", "combined")),
     "explained": ("stopping", ("combined",)),
+    "sharpness_ratio": ("stopping", ("combined",)),
     "tau": ("stopping", ("discrepancy",)),
     "kernel_size": ("degradation", _BLURS),
     "kernel_model": ("degradation", _BLURS),

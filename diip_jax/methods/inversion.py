@@ -54,7 +54,7 @@ class NoiseInversion:
         smoothing, patience: of the robust rules; "emv" has both, "wmv" and "combined" the patience, "averaged" the
             smoothing for its mean, too.
         window: of "wmv" and "combined", in iterates.
-        explained: of "combined", see `diip_jax.stopping.sharpness_peak`.
+        explained, sharpness_ratio: of "combined", see `diip_jax.stopping.sharpness_peak`.
         tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
         variant: "code" or "paper", see `diip_jax.ddim.reverse`.
@@ -72,7 +72,8 @@ class NoiseInversion:
     smoothing: float = 0.9
     patience: int = 10
     window: int = 10
-    explained: float = 0.9
+    explained: float = 0.92
+    sharpness_ratio: float = 1.8
     tau: float = 1.0
     stride: int = 100
     variant: Variant = "code"
@@ -156,7 +157,7 @@ class NoiseInversion:
             "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
             "discrepancy": discrepancy(self.tau),
             "averaged": averaged(first_of(robust, end), self.smoothing),
-            "combined": first_of(sharpness_peak(self.explained, patience=self.patience), wmv),
+            "combined": first_of(sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience), wmv),
             "budget": end,
         }
 

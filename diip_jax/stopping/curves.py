@@ -56,34 +56,41 @@ def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: f
 
 
 class _SharpnessState(NamedTuple):
-    y_laplacian_variance: Scalar
+    least_sharpness: Scalar
     formed_loss: Scalar
     formed: Flag
 
 
-def sharpness_peak(explained: float = 0.9, *, patience: int = 10) -> StoppingRule:
+def sharpness_peak(explained: float = 0.92, sharpness_ratio: float = 1.8, *, patience: int = 10) -> StoppingRule:
     """DIIP's rule for low-frequency degradations, which finds out by itself where it applies and when it may begin.
 
     Returns the iterate of the highest Laplacian variance among those that
 
     - show a formed picture: from the first iterate on whose loss is at most (1 - explained) times the variance of y,
       in place of k_min, whose meaning depends on the learning rate, the stride and the prior;
-    - have a higher Laplacian variance than y. A blurred y is less sharp than what the prior makes of it, and the fit
-      only loses from there on. A y of noise, blocks or impulses is sharper than every iterate: there the rule is silent.
+    - have a Laplacian variance well above that of y. A blurred y is less sharp than what the prior makes of it, and the
+      fit only loses from there on. A y of noise, blocks or impulses is sharper than the iterates: there the rule is
+      silent.
+
+    The defaults were chosen on validation faces, see docs/stopping.md.
 
     Args:
         explained: share of the variance of y, 0 < explained < 1.
+        sharpness_ratio: of the Laplacian variances of an iterate and of y, above which the iterate counts; above 0.
         patience: fires after this many iterates in a row without a new maximum.
     """
     if not 0 < explained < 1:
         raise ValueError(f"explained={explained}: expected 0 < explained < 1")
+    if not sharpness_ratio > 0:
+        raise ValueError(f"sharpness_ratio={sharpness_ratio}: expected above 0")
 
     def init(image: Image, y: Observed) -> _SharpnessState:
-        return _SharpnessState(laplacian_variance(y), (1 - explained) * y.var(), jnp.zeros_like(y, bool, shape=()))
+        least, formed = sharpness_ratio * laplacian_variance(y), (1 - explained) * y.var()
+        return _SharpnessState(least, formed, jnp.zeros_like(y, bool, shape=()))
 
     def update(state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:
         state = state._replace(formed=state.formed | (seen.loss <= state.formed_loss))
-        counts = state.formed & (seen.laplacian_variance > state.y_laplacian_variance)
+        counts = state.formed & (seen.laplacian_variance > state.least_sharpness)
         return state, jnp.where(counts, seen.laplacian_variance, -jnp.inf)
 
     return peak(Score(init, update), "sharpness", k_min=0, patience=patience)
