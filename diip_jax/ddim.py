@@ -62,10 +62,7 @@ def reverse(
     Raises:
         ValueError: stride is no divisor of T, or an unknown variant, gradient or remat.
     """
-    if remat not in get_args(Remat):
-        raise ValueError(f"remat={remat!r}: expected one of {', '.join(get_args(Remat))}")
-    if gradient not in get_args(Gradient):
-        raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
+    check_settings(prior.schedule, stride, variant, gradient, remat)
     visited = _visited(prior, stride, variant, z.dtype)
 
     def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
@@ -84,6 +81,15 @@ def reverse(
         # it from moving what depends on the kernels alone out of the loop.
         step = jax.checkpoint(step, prevent_cse=False)
     return jax.lax.scan(step, z, visited)[0]
+
+
+def check_settings(schedule: Schedule, stride: int, variant: Variant, gradient: str, remat: str) -> None:
+    """Raises what `reverse` raises for such settings, without tracing a network."""
+    steps(schedule, stride, variant)
+    if remat not in get_args(Remat):
+        raise ValueError(f"remat={remat!r}: expected one of {', '.join(get_args(Remat))}")
+    if gradient not in get_args(Gradient):
+        raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
 
 
 def invert(

@@ -101,8 +101,7 @@ def start(
     def start_one(y: Observed, key: Array, stopped: Flag) -> State:
         u_key, eta_key = jax.random.split(key)
         u, eta = problem.generator.init(u_key), problem.operator.init(eta_key)
-        shape = jax.eval_shape(problem.generator.apply, u)
-        image = jnp.zeros_like(y, shape=shape.shape, dtype=shape.dtype)
+        image = jnp.zeros_like(y, shape=problem.generator.image_shape)
         k = jnp.zeros_like(y, shape=(), dtype=jnp.int32)
 
         def not_reached(value: Any) -> Array:

@@ -1,6 +1,6 @@
 """Quality of images and kernels against the truth, and intervals for means: float64 NumPy; LPIPS in float32 JAX.
 
-Images are `[H, W, C]` float in [-1, 1] (values outside are clipped first).
+Images are `[H, W, C]`, uint8, or float in [-1, 1] (values outside are clipped first).
 """
 
 import functools
@@ -19,7 +19,7 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB over all pixels and channels; infinite for equal images.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or another dtype.
     """
     a, b = _pair(image, reference)
     error = np.mean((a - b) ** 2)
@@ -133,7 +133,15 @@ def _lpips_distance(network: str) -> Callable[[np.ndarray, np.ndarray], Any]:
 def _pair(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if image.shape != reference.shape:
         raise ValueError(f"image is {image.shape}, reference {reference.shape}: expected equal shapes")
-    return np.clip(image.astype(np.float64), -1, 1), np.clip(reference.astype(np.float64), -1, 1)
+    return _signed(image), _signed(reference)
+
+
+def _signed(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image / 127.5 - 1
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"images have dtype {image.dtype}: expected uint8, or float in [-1, 1]")
+    return np.clip(image.astype(np.float64), -1, 1)
 
 
 def _window_mean(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ SHAPE = (6, 5, 3)
 
 
 def _generator(project=lambda u: u):
-    return Generator(init=lambda key: 0.1 * jax.random.normal(key, SHAPE), apply=lambda u: jnp.tanh(u), project=project)
+    return Generator(lambda key: 0.1 * jax.random.normal(key, SHAPE), lambda u: jnp.tanh(u), project, SHAPE)
 
 
 def _problem(**plugs):
