@@ -114,7 +114,7 @@ def start(
             eta=eta,
             u_moments=problem.optimizer.init(u),
             eta_moments=problem.operator_optimizer.init(eta),
-            rule=problem.rule.init(image),
+            rule=problem.rule.init(image, y),
             verdict=Verdict(stopped, k, k, image),
             traces={name: not_reached(k) for name in names},
             estimates=jax.tree.map(not_reached, jax.eval_shape(problem.operator.estimates, eta)),

@@ -27,6 +27,11 @@ def test_the_printed_numbers_are_there():
         ("robust", ("laplacian_variance", "loss_slope")),
         ("laplacian_variance", ("laplacian_variance",)),
         ("loss_slope", ("loss_slope",)),
+        ("wmv", ("wmv",)),
+        ("emv", ("emv",)),
+        ("discrepancy", ("discrepancy",)),
+        ("averaged", ("laplacian_variance", "loss_slope", "budget")),
+        ("combined", ("sharpness", "wmv")),
         ("budget", ("budget",)),
     ],
 )
@@ -37,7 +42,7 @@ def test_stopping_names_its_rules(stopping, names):
 def _stop(method, loss, sharpness):
     """(k at which the method's rule fires, selected k) on given curves."""
     rule = method.rule()
-    state = rule.init(jnp.zeros((1, 1, 3)))
+    state = rule.init(jnp.zeros((1, 1, 3)), jnp.zeros((1, 1, 3)))
     for k, (e, lv) in enumerate(zip(loss, sharpness, strict=True)):
         seen = Observation(jnp.int32(k), jnp.float32(e), jnp.float32(lv), jnp.zeros((1, 1, 3)))
         state, verdict = rule.update(state, seen)

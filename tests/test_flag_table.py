@@ -1,11 +1,13 @@
 """The flags: each sets what it says, and `--help` tells the truth."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.methods import BIRD, DIIP, METHODS, method_named
+from diip_jax.methods.inversion import Stopping
 
 
 def parsed(*arguments):
@@ -32,6 +34,7 @@ def test_defaults_are_the_methods_own():
         ("--eps=0.5", "eps", 0.5),
         ("--smoothing=0.5", "smoothing", 0.5),
         ("--patience=2", "patience", 2),
+        ("--stopping=combined", "stopping", "combined"),
     ],
 )
 def test_method_flag_sets_its_field(flag, field, value):
@@ -109,23 +112,29 @@ def test_help_lists_every_flag_once_with_its_default():
     shown = next(line for line in lines if "--learning_rate" in line)
     assert shown.endswith(f"[{DIIP().learning_rate}]")
     assert any(line.endswith(f"[diip: {DIIP().stopping}, bird: {BIRD().stopping}]") for line in lines)
-    assert "  --stopping=paper|robust|laplacian_variance|loss_slope|budget" in lines
+    assert f"  --stopping={'|'.join(get_args(Stopping))}" in lines
 
 
 @pytest.mark.parametrize(
-    ("rule", "without"),
+    ("rule", "its_own"),
     [
-        ("robust", []),
-        ("paper", ["smoothing", "patience"]),
-        ("laplacian_variance", ["eps", "smoothing", "patience"]),
-        ("loss_slope", ["k_min", "smoothing", "patience"]),
-        ("budget", ["k_min", "eps", "smoothing", "patience"]),
+        ("robust", ["k_min", "eps", "smoothing", "patience"]),
+        ("paper", ["k_min", "eps"]),
+        ("laplacian_variance", ["k_min"]),
+        ("loss_slope", ["eps"]),
+        ("wmv", ["patience", "window"]),
+        ("emv", ["k_min", "smoothing", "patience"]),
+        ("discrepancy", ["tau"]),
+        ("averaged", ["k_min", "eps", "smoothing", "patience"]),
+        ("combined", ["patience", "window", "explained"]),
+        ("budget", []),
     ],
 )
-def test_settings_without_effect_are_refused(rule, without):
-    for name, value in {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2}.items():
+def test_settings_without_effect_are_refused(rule, its_own):
+    numbers = {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2, "window": 4, "explained": 0.5, "tau": 2.0}
+    for name, value in numbers.items():
         values = parsed(f"--stopping={rule}", f"--{name}={value}")
-        if name in without:
+        if name not in its_own:
             with pytest.raises(ValueError, match=f"--{name} has no effect with --stopping={rule}; leave it out, or"):
                 method_from(values)
         else:

@@ -45,7 +45,7 @@ def _stops_when_loss_below(threshold):
     def update(state, seen: Observation):
         return state, Verdict(seen.loss < threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
 
-    return StoppingRule(lambda image: (), update, ("threshold",))
+    return StoppingRule(lambda image, y: (), update, ("threshold",))
 
 
 @pytest.fixture

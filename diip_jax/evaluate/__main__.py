@@ -4,6 +4,8 @@ Prints the table of quality as markdown and keeps every trajectory in --output_d
 where it stopped. The corruptions, settings, rules and numbers of images are those of a protocol in
 `diip_jax.evaluate.protocol`: --protocol=quality for DIIP, --protocol=bird for BIRD beside it.
 
+With --rules it compares the stopping rules with the best iterates instead (`diip_jax.evaluate.rules`).
+
 With --prior it prints instead how well the prior predicts noise on the images: the mean squared error at six timesteps,
 by which checkpoints can be compared. Nothing is kept then.
 """
@@ -18,7 +20,8 @@ import numpy as np
 from absl import flags
 
 from diip_jax import command
-from diip_jax.evaluate import noise_prediction
+from diip_jax.evaluate import noise_prediction, rules
+from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.protocol import PROTOCOLS, table
 from diip_jax.evaluate.tables import markdown
 from diip_jax.image_reading import ImageError, find_images, read_image, to_uint8
@@ -37,6 +40,7 @@ def _flag_values() -> flags.FlagValues:
     )
     flags.DEFINE_integer("first", 0, "leave out this many images at the beginning", lower_bound=0, flag_values=values)
     flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", flag_values=values)
+    flags.DEFINE_boolean("rules", False, "how near stopping rules come to the best iterate", flag_values=values)
     flags.DEFINE_enum("protocol", "quality", list(PROTOCOLS), "what is compared", flag_values=values)
     flags.DEFINE_list("tasks", None, "corruptions; without it those of the protocol", flag_values=values)
     flags.DEFINE_multi_string("entry", [], "only these entries of the protocol; repeatable", flag_values=values)
@@ -113,10 +117,29 @@ def _print_quality(values: flags.FlagValues) -> None:
     print(text, end="")
 
 
+def _print_rules(values: flags.FlagValues) -> None:
+    given = [f"--{name}" for name in ("protocol", "entry") if values[name].present]
+    if given:
+        raise command.UsageError(f"{', '.join(given)}: no effect with --rules; leave it out")
+    tasks = values.tasks or list(CORRUPTIONS)
+    if not {*tasks} <= {*CORRUPTIONS}:
+        raise command.UsageError(f"--tasks={','.join(tasks)}: expected of {', '.join(CORRUPTIONS)}")
+    folder = command.expanded("output_dir", values.output_dir or "results/rules")
+    check_writable(folder)
+    prior = command.prior_of(values)
+    found = rules.compared(folder / "trajectories", prior, tasks, _clean(values, prior), values.seed)
+    text = rules.markdown(found)
+    write_text(folder / "rules.md", text)
+    write_json(folder / "rules.json", [dataclasses.asdict(gap) for gap in found])
+    print(text, end="")
+
+
 def _evaluate(values: flags.FlagValues) -> None:
     if not values.images:
         raise command.UsageError("--images is missing: give a folder, a glob or an .npz of clean images")
-    (_print_noise_prediction if values.prior else _print_quality)(values)
+    if values.prior and values.rules:
+        raise command.UsageError("--prior and --rules: one of them")
+    (_print_noise_prediction if values.prior else _print_rules if values.rules else _print_quality)(values)
 
 
 def main(arguments: Sequence[str]) -> int:

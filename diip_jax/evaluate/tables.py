@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 
 from diip_jax.evaluate.trajectories import Trajectory
 from diip_jax.metrics import kernel_correlation, mean_interval, psnr, ssim
-from diip_jax.stopping import Observation, StoppingRule
+from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, first_of
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,51 @@ class Row:
     kernel: list[float] = field(default_factory=list)
 
 
-def replay(rule: StoppingRule, run: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """What a rule that returns an iterate would have done on a trajectory.
+class Replay(NamedTuple):
+    """What a rule does on the n images of a trajectory.
 
-    Returns:
-        selected `[n]`, the iterate it returns (the last one of the trajectory where it never fires), and fired `[n]`.
+    Attributes:
+        selected: `[n]`, the iterate it returns, or up to which it averages; the last one where it never fires.
+        fired: `[n]`, whether it fires before the trajectory ends.
+        images: `[n, H, W, C]` uint8, what it returns.
     """
 
-    def one(loss: jax.Array, sharpness: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # Rules that return an iterate decide from scalars alone: an empty image does.
-        image = jnp.zeros((1, 1, 3))
+    selected: np.ndarray
+    fired: np.ndarray
+    images: np.ndarray
 
-        def step(carry, seen):
-            state, selected, fired = carry
-            k, loss_k, sharpness_k = seen
-            state, verdict = rule.update(state, Observation(k, loss_k, sharpness_k, image))
-            selected = jnp.where(fired, selected, jnp.where(verdict.stop, verdict.selected, k))
-            return (state, selected, fired | verdict.stop), None
 
-        start = (rule.init(image), jnp.int32(0), jnp.bool_(False))
-        (_, selected, fired), _ = jax.lax.scan(step, start, (jnp.arange(len(loss)), loss, sharpness))
-        return selected, fired
+def replay(rule: StoppingRule, run: Trajectory) -> Replay:
+    """What a rule does on a trajectory, whose end is the iteration budget.
 
-    selected, fired = jax.jit(jax.vmap(one))(jnp.asarray(run.loss), jnp.asarray(run.laplacian_variance))
-    return np.asarray(selected), np.asarray(fired)
+    A rule that looks at images sees the iterates as they were kept, with 8 bits, and y as the method was given it.
+    """
+    length = run.iterates.shape[1]
+    whole = first_of(rule, budget(length))
+
+    def one(given: tuple[jax.Array, ...]) -> Verdict:
+        iterates, loss, sharpness, y = given
+
+        def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
+            state, _, k = carry
+            state, verdict = whole.update(state, Observation(k, loss[k], sharpness[k], _signed(iterates[k])))
+            return state, verdict, k + 1
+
+        first = _signed(iterates[0])
+        start = Verdict(jnp.bool_(False), jnp.int32(0), jnp.int32(0), first)
+        return jax.lax.while_loop(
+            lambda carry: ~carry[1].stop, step, (whole.init(first, _signed(y)), start, jnp.int32(0))
+        )[1]
+
+    given = (run.iterates, run.loss, run.laplacian_variance, run.y if run.observation is None else run.observation)
+    verdict = jax.jit(lambda given: jax.lax.map(one, given))(given)
+    fired = [whole.names[reason] != "budget" for reason in verdict.reason]
+    images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return Replay(np.asarray(verdict.selected), np.array(fired), images)
+
+
+def _signed(image: jax.Array) -> jax.Array:
+    return image.astype(jnp.float32) / 127.5 - 1
 
 
 def oracle(run: Trajectory) -> np.ndarray:
@@ -93,13 +114,12 @@ def rows_of(
     true_kernels: Sequence[np.ndarray | None] = (),
 ) -> list[Row]:
     """The rows of a trajectory: each rule, then the oracle stop; with the kernel's where one is estimated and known."""
-    every = np.arange(len(run.y))
-    stops = {rule_name: replay(rule, run) for rule_name, rule in rules.items()}
-    best = oracle(run)
-    stops["oracle stop"] = best, best < run.iterates.shape[1] - 1
+    every, best = np.arange(len(run.y)), oracle(run)
+    stops = {f"{rule_name}": replay(rule, run) for rule_name, rule in rules.items()}
+    stops["oracle stop"] = Replay(best, best < run.iterates.shape[1] - 1, run.iterates[every, best])
     rows = []
-    for stop, (k, stopped) in stops.items():
-        quality = row(task, f"{name}, {stop}", run.iterates[every, k], run, k, float(stopped.mean()))
+    for stop, (k, fired, images) in stops.items():
+        quality = row(task, f"{name}, {stop}", images, run, k, float(fired.mean()))
         if run.kernels is not None:
             pairs = zip(run.kernels[every, k], true_kernels, strict=True)
             quality.kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)

@@ -31,6 +31,7 @@ class Trajectory:
         clean: `[n, H, W, C]` uint8.
         seconds: wall time of the run, with compilation.
         kernels: `[n, K, k, k]` float32, the estimated blur kernel at every iterate, None where none was.
+        observation: `[n, h, w, C]` uint8, the degraded images as the method was given them, None where that is `y`.
     """
 
     iterates: np.ndarray
@@ -40,6 +41,7 @@ class Trajectory:
     clean: np.ndarray
     seconds: float
     kernels: np.ndarray | None = None
+    observation: np.ndarray | None = None
 
     def head(self, n: int) -> "Trajectory":
         """The first n images."""
@@ -91,12 +93,12 @@ def trajectory(
 def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int) -> Trajectory:
     degraded = [degrade(task, image, seed) for image in clean]
     given = _given(method.problem(prior, prior.image_shape).operator, task, degraded)
-    rules = ("stopping", "k_min", "eps", "smoothing", "patience", "loss_threshold", "remat")
+    of_rules = ("stopping", "k_min", "eps", "smoothing", "patience", "window", "explained", "tau", "loss_threshold")
     settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
     decides = {
         "task": task,
         **{name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in given.items()},
-        "method": {name: value for name, value in settings.items() if name not in rules},
+        "method": {name: value for name, value in settings.items() if name not in (*of_rules, "remat")},
         "prior": prior.provenance.params_sha256,
         "dtype": prior.dtype,
         "seed": seed,
@@ -151,6 +153,7 @@ def _run(
         clean=clean,
         seconds=time.monotonic() - started,
         kernels=None if kernels is None else kernels[:, 0],
+        observation=None if given["y"].shape == clean.shape else given["y"],
     )
 
 

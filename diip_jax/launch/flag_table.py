@@ -64,11 +64,16 @@ METHOD_HELP = {
     "block too; auto: the first that fits into a quarter of the device's memory",
     "variant": "DDIM as in the released code of BIRD, or as in the paper",
     "project": "keep the noise on its sphere",
-    "stopping": "rule that ends the iteration; paper and robust: the first of the two rules to fire",
-    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule)",
+    "stopping": "rule that ends the iteration; paper, robust and combined: the first of two rules to fire; averaged: "
+    "robust, and the mean of the last iterates",
+    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule; emv: that one)",
     "eps": "the loss rule fires below this relative change of the loss in an iteration",
-    "smoothing": "robust rules: weight of the past in the moving average",
-    "patience": "robust rules: iterations in a row that must agree",
+    "smoothing": "robust rules, emv, averaged: weight of the past in the moving average",
+    "patience": "robust rules, wmv, emv, combined: iterations in a row that must agree",
+    "window": "wmv, combined: number of iterates whose variance is watched",
+    "explained": "combined: share of the variance of the image that a picture has to explain to be returned as "
+    "the sharpest",
+    "tau": "discrepancy: stop at a loss of tau^2 times the variance of the noise seen in the image",
     "loss_threshold": "stop at a loss that is not above it",
     "kernel_model": "how the kernel is written: by a network, by logits, or not at all (known: give --kernel)",
     "boundary": "what lies beyond the image: nothing, its mirror image, or (valid) what the input does not show",
@@ -79,10 +84,13 @@ METHOD_HELP = {
 _BLURS = ("blur", "varying_blur", "downsample", "gain_offset")
 # A setting on the left does something only where the setting behind it has one of the values on the right.
 _ONLY_WITH = {
-    "k_min": ("stopping", ("paper", "robust", "laplacian_variance")),
-    "eps": ("stopping", ("paper", "robust", "loss_slope")),
-    "smoothing": ("stopping", ("robust",)),
-    "patience": ("stopping", ("robust",)),
+    "k_min": ("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged")),
+    "eps": ("stopping", ("paper", "robust", "loss_slope", "averaged")),
+    "smoothing": ("stopping", ("robust", "emv", "averaged")),
+    "patience": ("stopping", ("robust", "wmv", "emv", "averaged", "combined")),
+    "window": ("stopping", ("wmv", "combined")),
+    "explained": ("stopping", ("combined",)),
+    "tau": ("stopping", ("discrepancy",)),
     "kernel_size": ("degradation", _BLURS),
     "kernel_model": ("degradation", _BLURS),
     "boundary": ("degradation", _BLURS),

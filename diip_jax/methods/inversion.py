@@ -16,9 +16,22 @@ from diip_jax.loop import Problem
 from diip_jax.operators import Operator, identity
 from diip_jax.prior import Prior
 from diip_jax.schedule import Variant
-from diip_jax.stopping import StoppingRule, budget, first_of, laplacian_variance_peak, loss_slope
+from diip_jax.stopping import (
+    StoppingRule,
+    averaged,
+    budget,
+    discrepancy,
+    exponential_moving_variance,
+    first_of,
+    laplacian_variance_peak,
+    loss_slope,
+    sharpness_peak,
+    windowed_moving_variance,
+)
 
-Stopping = Literal["paper", "robust", "laplacian_variance", "loss_slope", "budget"]
+Stopping = Literal[
+    "paper", "robust", "laplacian_variance", "loss_slope", "wmv", "emv", "discrepancy", "averaged", "combined", "budget"
+]
 
 
 @dataclass(frozen=True)
@@ -32,10 +45,17 @@ class NoiseInversion:
         learning_rate: of Adam on the noise z.
         max_iterations: the iteration budget.
         stopping: "paper" is the first of DIIP's two printed rules to fire; "robust" the first of their smoothed,
-            patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "budget"
-            none. Where the budget ends the run, the last iterate is returned.
+            patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "wmv" and
+            "emv" where the iterates vary least; "discrepancy" where the loss is that of the noise seen in y; "averaged"
+            stops as "robust" does and returns the mean of the last iterates; "combined" is the first of a
+            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`) and "wmv"; "budget" none. Where
+            the budget ends the run, the last iterate is returned ("averaged": the mean).
         k_min, eps: of the printed rules (DIIP: 100 and 0.001).
-        smoothing, patience: of the robust rules.
+        smoothing, patience: of the robust rules; "emv" has both, "wmv" and "combined" the patience, "averaged" the
+            smoothing for its mean, too.
+        window: of "wmv" and "combined", in iterates.
+        explained: of "combined", see `diip_jax.stopping.sharpness_peak`.
+        tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
         variant: "code" or "paper", see `diip_jax.ddim.reverse`.
         gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
@@ -51,6 +71,9 @@ class NoiseInversion:
     eps: float = 1e-3
     smoothing: float = 0.9
     patience: int = 10
+    window: int = 10
+    explained: float = 0.9
+    tau: float = 1.0
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
@@ -122,12 +145,19 @@ class NoiseInversion:
         peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
         robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
+        wmv = windowed_moving_variance(self.window, patience=self.patience)
         return {
             "paper": first_of(peak, slope),
-            "robust": first_of(robust_peak, robust_slope),
+            "robust": robust,
             "laplacian_variance": peak,
             "loss_slope": slope,
-            "budget": budget(self.max_iterations),
+            "wmv": wmv,
+            "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
+            "discrepancy": discrepancy(self.tau),
+            "averaged": averaged(first_of(robust, end), self.smoothing),
+            "combined": first_of(sharpness_peak(self.explained, patience=self.patience), wmv),
+            "budget": end,
         }
 
 
