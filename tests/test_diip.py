@@ -11,7 +11,7 @@ from networks import images, tiny_prior, unchecked
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods.diip import DIIP, PAPER
-from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.methods.inversion import Inversion, NoiseInversion
 from diip_jax.stopping import Observation
 
 
@@ -123,7 +123,7 @@ def test_bad_settings_are_refused(setting, message):
 
 def test_every_setting_is_documented():
     for field in dataclasses.fields(DIIP):
-        assert field.name in inspect.getdoc(NoiseInversion)
+        assert field.name in inspect.getdoc(Inversion) + inspect.getdoc(NoiseInversion)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
-from diip_jax.methods import BIRD, DIIP, METHODS, method_named
+from diip_jax.methods import BIRD, DIIP, DIP, METHODS, method_named
 from diip_jax.methods.inversion import Stopping
 
 
@@ -55,6 +55,21 @@ def test_method_flag_sets_its_field(flag, field, value):
 )
 def test_flag_of_the_degradation_sets_its_field(flag, field, value):
     assert method_from(parsed("--method=bird", flag)) == dataclasses.replace(BIRD(), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("flag", "field", "value"),
+    [
+        ("--levels=3", "levels", 3),
+        ("--channels=16", "channels", 16),
+        ("--skip_channels=2", "skip_channels", 2),
+        ("--upsampling=nearest", "upsampling", "nearest"),
+        ("--input_channels=8", "input_channels", 8),
+        ("--input_noise=0.05", "input_noise", 0.05),
+    ],
+)
+def test_flag_of_the_untrained_network_sets_its_field(flag, field, value):
+    assert method_from(parsed("--method=dip", flag)) == dataclasses.replace(DIP(), **{field: value})
 
 
 def test_a_preset_gives_what_is_not_given():
@@ -111,7 +126,8 @@ def test_help_lists_every_flag_once_with_its_default():
     assert max(map(len, lines)) <= 110
     shown = next(line for line in lines if "--learning_rate" in line)
     assert shown.endswith(f"[{DIIP().learning_rate}]")
-    assert any(line.endswith(f"[diip: {DIIP().stopping}, bird: {BIRD().stopping}]") for line in lines)
+    by_method = ", ".join(f"{name}: {kind().stopping}" for name, kind in METHODS.items())
+    assert any(line.endswith(f"[{by_method}]") for line in lines)
     assert f"  --stopping={'|'.join(get_args(Stopping))}" in lines
 
 

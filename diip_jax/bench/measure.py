@@ -89,7 +89,7 @@ class WithoutNetwork(DIIP):
 
     def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> loop.Problem:
         problem = super().problem(prior, image_shape)
-        return problem._replace(generator=problem.generator._replace(apply=lambda z: z))
+        return problem._replace(generator=problem.generator._replace(apply=lambda z, key: z))
 
 
 def iteration_flops(prior: Prior, method: DIIP) -> float:

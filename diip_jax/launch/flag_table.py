@@ -44,9 +44,9 @@ _HELP: dict[str, dict[str, str]] = {
         "process_id": "elsewhere: which one this is, counted from 0",
     },
     "Method": {
-        "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known. The flags below are "
-        "its settings",
-        "preset": "published settings for what is not given: paper, or (bird) code, the released one",
+        "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known; dip: as diip, with "
+        "an untrained network in the prior's place. The flags below are its settings",
+        "preset": "published settings for what is not given: paper (diip, bird), or code (bird, dip), the released one",
     },
 }
 
@@ -57,7 +57,7 @@ METHOD_HELP = {
     "image, blur and means of blocks, a part is hidden, blur with a gain and a slowly varying offset",
     "kernel_size": "side of the unknown blur kernel in pixels of the restored image, odd; 1 for no blur",
     "scale": "side of the blocks of --degradation=downsample: the result is so many times as large as the input",
-    "learning_rate": "of Adam on the noise",
+    "learning_rate": "of Adam on the noise, or (dip) on the network's weights",
     "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",
     "gradient": "around the network (detached), or through it (full), which takes several times as long",
     "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
@@ -81,6 +81,12 @@ METHOD_HELP = {
     "boundary": "what lies beyond the image: nothing, its mirror image, or (valid) what the input does not show",
     "operator_learning_rate": "of Adam on the parameters of the degradation",
     "updates": "noise and degradation step together, or in alternation",
+    "levels": "of the network: how often it halves the image, whose sides are multiples of 2 to the power of that",
+    "channels": "of the network's 3x3 convolutions",
+    "skip_channels": "of its skip connections",
+    "upsampling": "how it doubles a size",
+    "input_channels": "of the fixed noise that it is shown",
+    "input_noise": "standard deviation of what is added to that anew in every iteration",
 }
 
 _BLURS = ("blur", "varying_blur", "downsample", "gain_offset")

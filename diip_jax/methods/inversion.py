@@ -1,4 +1,4 @@
-"""What methods share that invert a frozen diffusion prior: Adam on its noise z, until a rule stops it."""
+"""What methods share: Adam on the variable of a generator until a rule stops it; here, too, the noise of a prior."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,14 +35,11 @@ Stopping = Literal[
 
 
 @dataclass(frozen=True)
-class NoiseInversion:
-    """Settings of the inversion.
-
-    Adam moves every element of z by at most about its rate in an iteration, so that rate times iterations is how far z
-    can go.
+class Inversion:
+    """Settings of the optimisation, whatever its generator.
 
     Attributes:
-        learning_rate: of Adam on the noise z.
+        learning_rate: of Adam on u, the generator's variable.
         max_iterations: the iteration budget.
         stopping: "paper" is the first of DIIP's two printed rules to fire; "robust" the first of their smoothed,
             patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "wmv" and
@@ -56,12 +53,6 @@ class NoiseInversion:
         window: of "wmv" and "combined", in iterates.
         explained, sharpness_ratio: of "combined", see `diip_jax.stopping.sharpness_peak`.
         tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
-        stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
-        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
-        gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
-        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
-            "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
-        project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
     """
 
     learning_rate: float = 0.01
@@ -75,11 +66,6 @@ class NoiseInversion:
     explained: float = 0.92
     sharpness_ratio: float = 1.8
     tau: float = 1.0
-    stride: int = 100
-    variant: Variant = "code"
-    gradient: Gradient = "detached"
-    remat: Literal["auto", Remat] = "auto"
-    project: bool = True
 
     def __post_init__(self) -> None:
         if self.stopping not in get_args(Stopping):
@@ -94,13 +80,59 @@ class NoiseInversion:
         """Published settings by name; for some methods they depend on others of the settings, which are given."""
         return {}
 
+    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        """For u, and for eta."""
+        return optax.adam(self.learning_rate), optax.identity()
+
+    def rule(self) -> StoppingRule:
+        """The stopping rule that the settings name."""
+        return self._rules()[self.stopping]
+
+    def _rules(self) -> dict[str, StoppingRule]:
+        peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
+        robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
+        wmv = windowed_moving_variance(self.window, patience=self.patience)
+        return {
+            "paper": first_of(peak, slope),
+            "robust": robust,
+            "laplacian_variance": peak,
+            "loss_slope": slope,
+            "wmv": wmv,
+            "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
+            "discrepancy": discrepancy(self.tau),
+            "averaged": averaged(first_of(robust, end), self.smoothing),
+            "combined": first_of(sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience), wmv),
+            "budget": end,
+        }
+
+
+@dataclass(frozen=True)
+class NoiseInversion(Inversion):
+    """Settings of the inversion of a frozen prior, u its noise z: those of `Inversion`, and of DDIM.
+
+    Adam moves every element of z by at most about its rate in an iteration, so that rate times iterations is how far z
+    can go.
+
+    Attributes:
+        stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
+        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
+        gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
+            "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
+        project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
+    """
+
+    stride: int = 100
+    variant: Variant = "code"
+    gradient: Gradient = "detached"
+    remat: Literal["auto", Remat] = "auto"
+    project: bool = True
+
     def operator(self, channels: int) -> Operator:
         """H_eta for images of so many channels."""
         return identity()
-
-    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-        """For z, and for eta."""
-        return optax.adam(self.learning_rate), optax.identity()
 
     def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
         """min over z on its sphere, and eta, of the mean of (H_eta(g(z)) - y)^2; the first iterate a rule accepts."""
@@ -137,29 +169,6 @@ class NoiseInversion:
         kept = images * activation_bytes(prior, image_shape)
         remat: Remat = "none" if 4 * steps * kept <= memory else "step" if 4 * kept <= memory else "block"
         return dataclasses.replace(self, remat=remat)
-
-    def rule(self) -> StoppingRule:
-        """The stopping rule that the settings name."""
-        return self._rules()[self.stopping]
-
-    def _rules(self) -> dict[str, StoppingRule]:
-        peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
-        robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
-        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
-        robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
-        wmv = windowed_moving_variance(self.window, patience=self.patience)
-        return {
-            "paper": first_of(peak, slope),
-            "robust": robust,
-            "laplacian_variance": peak,
-            "loss_slope": slope,
-            "wmv": wmv,
-            "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
-            "discrepancy": discrepancy(self.tau),
-            "averaged": averaged(first_of(robust, end), self.smoothing),
-            "combined": first_of(sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience), wmv),
-            "budget": end,
-        }
 
 
 def activation_bytes(prior: Prior, image_shape: tuple[int, int, int]) -> int:
