@@ -101,7 +101,7 @@ def restore(
     convolutions round differently where a device has another number of images.
 
     Args:
-        prior: from `load_prior`.
+        prior: from `load_prior`. DIP does without: of it only the sizes and channels that it takes count.
         images: `[N, h, w, C]`, uint8, or float in [-1, 1] (noise may exceed it a little). Height and width of what
             they are restored to, mostly their own, are multiples of the prior's `model.size_multiple`.
         method: a name from `diip_jax.METHODS`, or an instance of your own `Method`.
@@ -114,8 +114,8 @@ def restore(
         masks: `[N, h, w]` bool, true where an image shows what it should; BIRD's degradation "mask" needs them.
         kernels: `[N, K, K]` float of sum 1, K the method's `kernel_size`; BIRD's kernel_model "known" needs them.
         progress: called every `report_every` iterations, and after the last of a batch.
-        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `diip_jax.DIIP` and
-            `diip_jax.BIRD`), and `preset`, such as "paper", for published values of those that are not given.
+        settings: fields of the named method, such as `stride=200` or `max_iterations=300` (see `DIIP`, `BIRD` and `DIP`
+            in `diip_jax.methods`), and `preset`, such as "paper", for published values of those that are not given.
 
     Raises:
         ValueError: anything above that does not fit, in one line.
@@ -148,7 +148,7 @@ def restore(
     slots = distribute.padded_size(batch_size, mesh)
     chosen = fit_to_devices(chosen, prior, shape, mesh, slots)
     prior = distribute.replicate(prior, mesh)
-    keys = _keys(y, seed, samples)
+    keys = image_keys(y, seed, samples)
     batches = []
     for first in range(0, jobs, batch_size):
         running = range(first, min(first + batch_size, jobs))
@@ -196,7 +196,7 @@ def _as_float(images: np.ndarray | Array, name: str) -> np.ndarray:
     return images
 
 
-def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
+def image_keys(y: np.ndarray, seed: int, samples: int = 1) -> Array:
     """One key per (image, sample) pair, from the seed and the image's own bytes."""
     digests = jnp.array([zlib.crc32(image.tobytes()) for image in y], jnp.uint32)
     fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
@@ -206,7 +206,7 @@ def _keys(y: np.ndarray, seed: int, samples: int) -> Array:
 def _image_shape(prior: Prior, method: Method, y_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Of the restored image."""
     height, width, channels = y_shape
-    return method.problem(prior, prior.image_shape).operator.geometry.image_shape((height, width, channels))
+    return method.problem(prior, (height, width, channels)).operator.geometry.image_shape((height, width, channels))
 
 
 def _problem(prior: Prior, method: Method, y_shape: tuple[int, ...], monitored: bool = False) -> loop.Problem:
@@ -250,7 +250,7 @@ def _run(mesh: Mesh, prior: Prior, method: Method, inputs: tuple, report: Any, r
         state = _advance(mesh, prior, method, given, state, jnp.int32(until), one_by_one)
         if report is not None:
             report(state)
-    return state._replace(u=None, u_moments=None, eta=None, eta_moments=None, rule=None)
+    return state._replace(key=None, u=None, u_moments=None, eta=None, eta_moments=None, rule=None)
 
 
 def _reporter(progress: Callable[[Progress], None] | None, running: range, jobs: int):

@@ -62,10 +62,7 @@ def reverse(
     Raises:
         ValueError: stride is no divisor of T, or an unknown variant, gradient or remat.
     """
-    if remat not in get_args(Remat):
-        raise ValueError(f"remat={remat!r}: expected one of {', '.join(get_args(Remat))}")
-    if gradient not in get_args(Gradient):
-        raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
+    check_settings(prior.schedule, stride, variant, gradient, remat)
     visited = _visited(prior, stride, variant, z.dtype)
 
     def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
@@ -86,6 +83,15 @@ def reverse(
     return jax.lax.scan(step, z, visited)[0]
 
 
+def check_settings(schedule: Schedule, stride: int, variant: Variant, gradient: str, remat: str) -> None:
+    """Raises what `reverse` raises for such settings, without tracing a network."""
+    steps(schedule, stride, variant)
+    if remat not in get_args(Remat):
+        raise ValueError(f"remat={remat!r}: expected one of {', '.join(get_args(Remat))}")
+    if gradient not in get_args(Gradient):
+        raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
+
+
 def invert(
     prior: NoisePredictor,
     x: Images,
@@ -93,6 +99,7 @@ def invert(
     *,
     variant: Variant = "code",
     fixed_point_iterations: int = 1,
+    t_max: int | None = None,
 ) -> Images:
     """Image to noise: the z that `reverse` maps (nearly) to x, by running equation 18 backwards.
 
@@ -104,13 +111,14 @@ def invert(
         x: `[B, H, W, C]` float32 in [-1, 1].
         stride, variant: as in `reverse`. Clipping cannot be undone and does not take part.
         fixed_point_iterations: network evaluations per step, at least 1.
+        t_max: ends at the largest visited timestep that is not above it; None for the noise z itself.
 
     Raises:
         ValueError: as `reverse`; or fixed_point_iterations below 1.
     """
     if fixed_point_iterations < 1:
         raise ValueError(f"fixed_point_iterations={fixed_point_iterations}: expected at least 1")
-    visited = _visited(prior, stride, variant, x.dtype)
+    visited = _visited(prior, stride, variant, x.dtype, t_max)
 
     def step(x_next: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         t, alpha_bar, alpha_bar_next = at
@@ -125,6 +133,8 @@ def invert(
     return jax.lax.scan(step, x, visited, reverse=True)[0]
 
 
-def _visited(prior: NoisePredictor, stride: int, variant: Variant, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
-    t, alpha_bar, alpha_bar_next = steps(prior.schedule, stride, variant)
+def _visited(
+    prior: NoisePredictor, stride: int, variant: Variant, dtype: jnp.dtype, t_max: int | None = None
+) -> tuple[Array, Array, Array]:
+    t, alpha_bar, alpha_bar_next = steps(prior.schedule, stride, variant, t_max=t_max)
     return jnp.asarray(t), jnp.asarray(alpha_bar, dtype), jnp.asarray(alpha_bar_next, dtype)

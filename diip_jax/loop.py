@@ -62,6 +62,7 @@ class State(NamedTuple):
 
     Attributes:
         k: index of the next iterate to evaluate; the number of iterates evaluated so far.
+        key: what the keys of the iterates are made from.
         u: the generator's variable. eta: the operator's parameters.
         u_moments, eta_moments: states of the two optimisers.
         rule: state of the stopping rule.
@@ -72,6 +73,7 @@ class State(NamedTuple):
     """
 
     k: Count
+    key: Key[Array, "..."]
     u: Any
     eta: Any
     u_moments: Any
@@ -99,10 +101,9 @@ def start(
         stopped = jnp.zeros(y.shape[0], bool)
 
     def start_one(y: Observed, key: Array, stopped: Flag) -> State:
-        u_key, eta_key = jax.random.split(key)
+        u_key, eta_key, iterates_key = jax.random.split(key, 3)
         u, eta = problem.generator.init(u_key), problem.operator.init(eta_key)
-        shape = jax.eval_shape(problem.generator.apply, u)
-        image = jnp.zeros_like(y, shape=shape.shape, dtype=shape.dtype)
+        image = jnp.zeros_like(y, shape=problem.generator.image_shape)
         k = jnp.zeros_like(y, shape=(), dtype=jnp.int32)
 
         def not_reached(value: Any) -> Array:
@@ -111,11 +112,12 @@ def start(
         names = ["loss", "laplacian_variance", *(name for name, _ in problem.monitors)]
         return State(
             k=k,
+            key=iterates_key,
             u=u,
             eta=eta,
             u_moments=problem.optimizer.init(u),
             eta_moments=problem.operator_optimizer.init(eta),
-            rule=problem.rule.init(image),
+            rule=problem.rule.init(image, y),
             verdict=Verdict(stopped, k, k, image),
             traces={name: not_reached(k) for name in names},
             estimates=jax.tree.map(not_reached, jax.eval_shape(problem.operator.estimates, eta)),
@@ -163,7 +165,7 @@ def _iterate(problem: Problem, state: State, y: Observed, reference: Any, known:
     generator, operator = problem.generator, problem.operator
 
     def energy(u: Any, eta: Any) -> tuple[Scalar, Image]:
-        image = generator.apply(u)
+        image = generator.apply(u, jax.random.fold_in(state.key, state.k))
         return problem.objective(operator.apply(eta, image, known), y, known), image
 
     (loss, image), (u_grad, eta_grad) = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(state.u, state.eta)
@@ -182,6 +184,7 @@ def _iterate(problem: Problem, state: State, y: Observed, reference: Any, known:
 
     return State(
         k=state.k + 1,
+        key=state.key,
         u=generator.project(optax.apply_updates(state.u, u_step)),
         eta=optax.apply_updates(state.eta, eta_step),
         u_moments=u_moments,

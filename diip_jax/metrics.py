@@ -1,6 +1,6 @@
 """Quality of images and kernels against the truth, and intervals for means: float64 NumPy; LPIPS in float32 JAX.
 
-Images are `[H, W, C]` float in [-1, 1] (values outside are clipped first).
+Images are `[H, W, C]`, uint8, or float in [-1, 1] (values outside are clipped first).
 """
 
 import functools
@@ -19,7 +19,7 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB over all pixels and channels; infinite for equal images.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or another dtype.
     """
     a, b = _pair(image, reference)
     error = np.mean((a - b) ** 2)
@@ -85,7 +85,7 @@ def lpips_to(images: np.ndarray, reference: np.ndarray, network: str = "alex", b
     distance = _lpips_distance(network)
 
     def prepared(x: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(np.clip(x.astype(np.float32), -1, 1), (*x.shape[:-1], 3))
+        return np.broadcast_to(_signed(x).astype(np.float32), (*x.shape[:-1], 3))
 
     parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     return np.concatenate([distance(prepared(part), prepared(reference)) for part in parts])
@@ -160,7 +160,15 @@ def _check_shapes(image: np.ndarray, reference: np.ndarray) -> None:
 
 def _pair(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _check_shapes(image, reference)
-    return np.clip(image.astype(np.float64), -1, 1), np.clip(reference.astype(np.float64), -1, 1)
+    return _signed(image), _signed(reference)
+
+
+def _signed(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image / 127.5 - 1
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"images have dtype {image.dtype}: expected uint8, or float in [-1, 1]")
+    return np.clip(image.astype(np.float64), -1, 1)
 
 
 def _window_mean(x: np.ndarray) -> np.ndarray:

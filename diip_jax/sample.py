@@ -42,7 +42,7 @@ def draw(
 
 def _sample(prior: Prior, key: PRNGKey, *, stride: int, variant: Variant) -> Image:
     generator = generators.ddim(prior, prior.image_shape, stride=stride, variant=variant)
-    return generator.apply(generator.init(key))
+    return generator.apply(generator.init(key), key)
 
 
 def _flag_values() -> flags.FlagValues:

@@ -59,8 +59,8 @@ class Steps(NamedTuple):
     alpha_bar_next: np.ndarray
 
 
-def steps(schedule: Schedule, stride: int, variant: Variant = "code") -> Steps:
-    """The timesteps of `DDIMReverse(., stride)`.
+def steps(schedule: Schedule, stride: int, variant: Variant = "code", *, t_max: int | None = None) -> Steps:
+    """The timesteps of `DDIMReverse(., stride)`; with t_max only those that are not above it.
 
     variant "code" is what BIRD's released code visits: T - stride, ..., stride, 0 (900, 800, ..., 0), with alpha_bar 1
     after t = 0. variant "paper" is Algorithm 2 as printed: T, T - stride, ..., stride (1000, ..., 100), then 0; the
@@ -75,6 +75,8 @@ def steps(schedule: Schedule, stride: int, variant: Variant = "code") -> Steps:
     if variant not in get_args(Variant):
         raise ValueError(f"variant={variant!r}: expected one of {', '.join(get_args(Variant))}")
     t = np.arange(0, total, stride)[::-1] if variant == "code" else np.arange(stride, total + 1, stride)[::-1] - 1
+    if t_max is not None:
+        t = t[t <= t_max]
     alpha_bar = schedule.alpha_bar[t]
     return Steps(
         t.astype(np.int32),

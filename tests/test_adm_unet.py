@@ -1,6 +1,6 @@
 """The ADM UNet against an independent implementation (deepinv's, in golden/adm.npz), with random weights.
 
-`pytest tests/test_adm_unet.py -s` prints the relative error of each configuration.
+`pytest tests/test_adm_unet.py -s -n 0` prints the relative error of each configuration.
 """
 
 import json

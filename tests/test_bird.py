@@ -16,7 +16,7 @@ import diip_jax
 from diip_jax import loop
 from diip_jax.methods import bird, method_named
 from diip_jax.methods.bird import BIRD
-from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.methods.inversion import Inversion, NoiseInversion
 from diip_jax.operators import Known
 
 RNG = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def test_with_the_true_operator_it_is_what_torch_computes(gradient):
     state = loop.start(problem, y, jax.random.split(jax.random.key(0), 1))
 
     def energy(z):
-        x = problem.generator.apply(z)
+        x = problem.generator.apply(z, jax.random.key(1))
         return problem.objective(problem.operator.apply((), x, Known(kernel=known.kernel[0])), y[0], Known())
 
     z = torch.tensor(np.array(state.u).transpose(0, 3, 1, 2), requires_grad=True)
@@ -214,6 +214,6 @@ def test_a_kernel_larger_than_the_image_is_refused():
 
 
 def test_every_setting_is_documented():
-    documented = inspect.getdoc(BIRD) + inspect.getdoc(NoiseInversion)
+    documented = inspect.getdoc(BIRD) + inspect.getdoc(Inversion) + inspect.getdoc(NoiseInversion)
     for field in dataclasses.fields(BIRD):
         assert field.name in documented

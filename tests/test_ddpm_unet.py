@@ -1,6 +1,6 @@
 """The DDPM UNet against diffusers' UNet2DModel and against a torch DDPM network, all with random weights.
 
-`pytest tests/test_ddpm_unet.py -s` prints the relative error of each configuration.
+`pytest tests/test_ddpm_unet.py -s -n 0` prints the relative error of each configuration.
 """
 
 from collections.abc import Callable

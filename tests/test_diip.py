@@ -11,7 +11,7 @@ from networks import images, tiny_prior, unchecked
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods.diip import DIIP, PAPER
-from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.methods.inversion import Inversion, NoiseInversion
 from diip_jax.stopping import Observation
 
 
@@ -27,6 +27,11 @@ def test_the_printed_numbers_are_there():
         ("robust", ("laplacian_variance", "loss_slope")),
         ("laplacian_variance", ("laplacian_variance",)),
         ("loss_slope", ("loss_slope",)),
+        ("wmv", ("wmv",)),
+        ("emv", ("emv",)),
+        ("discrepancy", ("discrepancy",)),
+        ("averaged", ("laplacian_variance", "loss_slope", "budget")),
+        ("combined", ("sharpness", "wmv")),
         ("budget", ("budget",)),
     ],
 )
@@ -37,7 +42,7 @@ def test_stopping_names_its_rules(stopping, names):
 def _stop(method, loss, sharpness):
     """(k at which the method's rule fires, selected k) on given curves."""
     rule = method.rule()
-    state = rule.init(jnp.zeros((1, 1, 3)))
+    state = rule.init(jnp.zeros((1, 1, 3)), jnp.zeros((1, 1, 3)))
     for k, (e, lv) in enumerate(zip(loss, sharpness, strict=True)):
         seen = Observation(jnp.int32(k), jnp.float32(e), jnp.float32(lv), jnp.zeros((1, 1, 3)))
         state, verdict = rule.update(state, seen)
@@ -118,7 +123,7 @@ def test_bad_settings_are_refused(setting, message):
 
 def test_every_setting_is_documented():
     for field in dataclasses.fields(DIIP):
-        assert field.name in inspect.getdoc(NoiseInversion)
+        assert field.name in inspect.getdoc(Inversion) + inspect.getdoc(NoiseInversion)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

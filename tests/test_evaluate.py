@@ -17,7 +17,7 @@ from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.noise_prediction import noise_prediction_errors
 from diip_jax.evaluate.protocol import ABLATIONS, BLIND, METHODS, PROTOCOLS, QUALITY, TWO_PHASE, Protocol
 from diip_jax.evaluate.restorers import Classical
-from diip_jax.methods import BIRD, DIIP, method_named
+from diip_jax.methods import BIRD, DIIP, DIP, method_named
 from diip_jax.prior import load_prior, random_prior, save_prior
 
 TINY_PROTOCOL = Protocol(
@@ -169,6 +169,9 @@ def test_one_entry_alone(arguments, tmp_path, capsys):
         (["--images={tmp}/clean.npz", "--severity=6"], "--severity=6: expected 1 .. 5"),
         (["--images={tmp}/clean.npz", "--protocol=all"], "--tasks: protocols differ in it; name one with --protocol"),
         (["--images={tmp}/clean.npz", "--prior"], "--tasks, --output_dir: no effect with --prior; leave it out"),
+        (["--images={tmp}/clean.npz", "--rules", "--entry=a"], "--entry: no effect with --rules; leave it out"),
+        (["--images={tmp}/clean.npz", "--rules", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
+        (["--images={tmp}/clean.npz", "--rules", "--prior"], "--prior and --rules: one of them"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, extra, message, tmp_path, capsys):
@@ -277,5 +280,7 @@ def test_ablations_change_one_thing_at_a_time():
 
 def test_the_two_phase_study_has_the_papers_length_and_rate():
     settings = [entry.settings("noise") for entry in TWO_PHASE.entries]
-    assert {(each.max_iterations, each.learning_rate) for each in settings} == {(1500, 0.0015)}
-    assert [each.gradient for each in settings] == ["detached", "full"] and TWO_PHASE.curves
+    assert {each.max_iterations for each in settings} == {1500}
+    assert {each.learning_rate for each in settings[:2]} == {0.0015}
+    assert [each.gradient for each in settings[:2]] == ["detached", "full"] and isinstance(settings[2], DIP)
+    assert TWO_PHASE.curves

@@ -1,11 +1,13 @@
 """The flags: each sets what it says, and `--help` tells the truth."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
-from diip_jax.methods import BIRD, DIIP, METHODS, method_named
+from diip_jax.methods import BIRD, DIIP, DIP, METHODS, method_named
+from diip_jax.methods.inversion import Stopping
 
 
 def parsed(*arguments):
@@ -32,6 +34,7 @@ def test_defaults_are_the_methods_own():
         ("--eps=0.5", "eps", 0.5),
         ("--smoothing=0.5", "smoothing", 0.5),
         ("--patience=2", "patience", 2),
+        ("--stopping=combined", "stopping", "combined"),
     ],
 )
 def test_method_flag_sets_its_field(flag, field, value):
@@ -52,6 +55,21 @@ def test_method_flag_sets_its_field(flag, field, value):
 )
 def test_flag_of_the_degradation_sets_its_field(flag, field, value):
     assert method_from(parsed("--method=bird", flag)) == dataclasses.replace(BIRD(), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("flag", "field", "value"),
+    [
+        ("--levels=3", "levels", 3),
+        ("--channels=16", "channels", 16),
+        ("--skip_channels=2", "skip_channels", 2),
+        ("--upsampling=nearest", "upsampling", "nearest"),
+        ("--input_channels=8", "input_channels", 8),
+        ("--input_noise=0.05", "input_noise", 0.05),
+    ],
+)
+def test_flag_of_the_untrained_network_sets_its_field(flag, field, value):
+    assert method_from(parsed("--method=dip", flag)) == dataclasses.replace(DIP(), **{field: value})
 
 
 def test_a_preset_gives_what_is_not_given():
@@ -108,24 +126,31 @@ def test_help_lists_every_flag_once_with_its_default():
     assert max(map(len, lines)) <= 110
     shown = next(line for line in lines if "--learning_rate" in line)
     assert shown.endswith(f"[{DIIP().learning_rate}]")
-    assert any(line.endswith(f"[diip: {DIIP().stopping}, bird: {BIRD().stopping}]") for line in lines)
-    assert "  --stopping=paper|robust|laplacian_variance|loss_slope|budget" in lines
+    by_method = ", ".join(f"{name}: {kind().stopping}" for name, kind in METHODS.items())
+    assert any(line.endswith(f"[{by_method}]") for line in lines)
+    assert f"  --stopping={'|'.join(get_args(Stopping))}" in lines
 
 
 @pytest.mark.parametrize(
-    ("rule", "without"),
+    ("rule", "its_own"),
     [
-        ("robust", []),
-        ("paper", ["smoothing", "patience"]),
-        ("laplacian_variance", ["eps", "smoothing", "patience"]),
-        ("loss_slope", ["k_min", "smoothing", "patience"]),
-        ("budget", ["k_min", "eps", "smoothing", "patience"]),
+        ("robust", ["k_min", "eps", "smoothing", "patience"]),
+        ("paper", ["k_min", "eps"]),
+        ("laplacian_variance", ["k_min"]),
+        ("loss_slope", ["eps"]),
+        ("wmv", ["patience", "window"]),
+        ("emv", ["k_min", "smoothing", "patience"]),
+        ("discrepancy", ["tau"]),
+        ("averaged", ["k_min", "eps", "smoothing", "patience"]),
+        ("combined", ["patience", "window", "explained"]),
+        ("budget", []),
     ],
 )
-def test_settings_without_effect_are_refused(rule, without):
-    for name, value in {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2}.items():
+def test_settings_without_effect_are_refused(rule, its_own):
+    numbers = {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2, "window": 4, "explained": 0.5, "tau": 2.0}
+    for name, value in numbers.items():
         values = parsed(f"--stopping={rule}", f"--{name}={value}")
-        if name in without:
+        if name not in its_own:
             with pytest.raises(ValueError, match=f"--{name} has no effect with --stopping={rule}; leave it out, or"):
                 method_from(values)
         else:

@@ -19,7 +19,9 @@ def test_apply_is_reverse_of_one_image_and_settings_are_passed_on():
     prior = tiny_prior()
     generator = generators.ddim(prior, (16, 16, 3), stride=500, variant="paper")
     z = generator.init(jax.random.key(1))
-    np.testing.assert_allclose(generator.apply(z), reverse(prior, z[None], 500, variant="paper")[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        generator.apply(z, jax.random.key(2)), reverse(prior, z[None], 500, variant="paper")[0], rtol=1e-5
+    )
 
 
 def test_first_noise_is_standard_normal_and_depends_on_the_key():
@@ -32,3 +34,14 @@ def test_first_noise_is_standard_normal_and_depends_on_the_key():
 def test_without_projection_z_is_free():
     z = 5 * jnp.ones((4, 4, 3))
     np.testing.assert_array_equal(generators.ddim(tiny_prior(), (4, 4, 3), project=False).project(z), z)
+
+
+def test_a_skip_networks_noise_differs_from_key_to_key_and_its_images_lie_in_the_range():
+    generator = generators.skip_network((8, 12, 3), levels=2, channels=8, input_channels=4, input_noise=0.5)
+    u = jax.jit(generator.init)(jax.random.key(0))
+    assert u["noise"].shape == (8, 12, 4) and 0 <= u["noise"].min() and u["noise"].max() <= 0.1
+    apply = jax.jit(generator.apply)
+    image, again, other = (apply(u, jax.random.key(seed)) for seed in (1, 1, 2))
+    assert image.shape == (8, 12, 3) and np.abs(image).max() < 1 and image.min() < 0 < image.max()
+    np.testing.assert_array_equal(image, again)
+    assert np.abs(image - other).max() > 0.01

@@ -17,7 +17,7 @@ SHAPE = (6, 5, 3)
 
 
 def _generator(project=lambda u: u):
-    return Generator(init=lambda key: 0.1 * jax.random.normal(key, SHAPE), apply=lambda u: jnp.tanh(u), project=project)
+    return Generator(lambda key: 0.1 * jax.random.normal(key, SHAPE), lambda u, key: jnp.tanh(u), project, SHAPE)
 
 
 def _problem(**plugs):
@@ -45,7 +45,7 @@ def _stops_when_loss_below(threshold):
     def update(state, seen: Observation):
         return state, Verdict(seen.loss < threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
 
-    return StoppingRule(lambda image: (), update, ("threshold",))
+    return StoppingRule(lambda image, y: (), update, ("threshold",))
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_what_is_known_of_each_image_reaches_its_operator(y):
     shown = jnp.ones((3, 6, 5), bool).at[1, 2:5, 1:4].set(False)
     problem = _problem(operator=mask(), max_iterations=60)
     state = loop.start(problem, y, jax.random.split(jax.random.key(0), 3))
-    first = jax.vmap(problem.generator.apply)(state.u)
+    first = jax.vmap(problem.generator.apply)(state.u, state.key)
     run = jax.jit(lambda y: loop.advance(problem, y, state, jnp.int32(60), known=Known(mask=shown)))
     done, other = run(y), run(jnp.where(shown[..., None], y, 0.7))
     # Nothing is learned of what is hidden, and the loss is that of what is shown, whatever stands beside it.
@@ -173,7 +173,7 @@ def test_monitors_see_image_and_reference_and_change_nothing(y):
 
 
 def test_a_diverging_image_keeps_its_last_finite_iterate_and_its_neighbours_go_on(y):
-    def apply(u):
+    def apply(u, key):
         return jnp.where(jnp.abs(u).max() > 0.45, jnp.nan, 1.0) * jnp.tanh(u)
 
     y = y.at[0].set(0.0)

@@ -23,6 +23,14 @@ def test_psnr_and_ssim_equal_scikit_image(shape):
     assert ssim(a, b) == pytest.approx(expected, abs=1e-9)
 
 
+def test_uint8_images_have_their_own_range():
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 3), np.uint8)
+    assert psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b, a), rel=1e-9)
+    assert psnr(a, b / 127.5 - 1) == pytest.approx(psnr(a, b), rel=1e-9)
+    with pytest.raises(ValueError, match="int64: expected uint8, or float in"):
+        psnr(a.astype(np.int64), b)
+
+
 def test_equal_images():
     a = np.linspace(-1, 1, 16 * 16 * 3).reshape(16, 16, 3)
     assert psnr(a, a) == float("inf")

@@ -1,11 +1,17 @@
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import images, tiny_prior
 
+from diip_jax.api import restore
 from diip_jax.evaluate import tables
 from diip_jax.evaluate.costs import Cost
-from diip_jax.evaluate.trajectories import Trajectory
+from diip_jax.evaluate.trajectories import Trajectory, trajectory
+from diip_jax.methods import DIIP
 from diip_jax.metrics import lpips
-from diip_jax.stopping import budget, laplacian_variance_peak, loss_slope
+from diip_jax.stopping import StoppingRule, Verdict, budget, laplacian_variance_peak, loss_slope
 
 
 @pytest.fixture
@@ -21,10 +27,35 @@ def run():
 
 
 def test_replay_selects_what_the_rule_would_return(run):
-    selected, fired = tables.replay(laplacian_variance_peak(2), run)
-    assert selected.tolist() == [6, 9] and fired.tolist() == [True, True]
-    selected, fired = tables.replay(loss_slope(1e-3, k_min=4), run)
-    assert selected.tolist() == [11, 5] and fired.tolist() == [False, True]
+    replay = tables.replay(laplacian_variance_peak(2), run)
+    assert replay.selected.tolist() == [6, 9] and replay.fired.tolist() == [True, True]
+    replay = tables.replay(loss_slope(1e-3, k_min=4), run)
+    assert replay.selected.tolist() == [11, 5] and replay.fired.tolist() == [False, True]
+    np.testing.assert_array_equal(replay.images, run.iterates[[0, 1], [11, 5]])
+
+
+@pytest.mark.parametrize("stopping", ["wmv", "emv", "averaged", "discrepancy", "combined"])
+def test_replay_is_what_the_loop_does(stopping, tmp_path):
+    """Also for rules that look at images, where the iterates are kept with 8 bits."""
+    method = DIIP(stride=500, max_iterations=30, learning_rate=0.05, stopping=stopping, k_min=3, window=4, patience=3)
+    clean = np.rint((np.asarray(images(2)) + 1) * 127.5).astype(np.uint8)
+    run = trajectory(tmp_path, tiny_prior(), "noise", clean, method)
+    replay, restored = tables.replay(method.rule(), run), restore(tiny_prior(), run.y, method)
+    assert replay.selected.tolist() == restored.selected[:, 0].tolist()
+    assert replay.fired.tolist() == [reasons[0] != "budget" for reasons in restored.stop_reasons]
+    assert np.abs(replay.images.astype(int) - restored.images).max() <= 1
+
+
+def test_replay_shows_a_rule_the_degraded_image_as_the_method_was_given_it(run):
+    """A rule that fires at once where y has 4 rows."""
+    rule = StoppingRule(
+        lambda image, y: jnp.asarray(len(y) == 4),
+        lambda state, seen: (state, Verdict(state, jnp.zeros_like(seen.k), seen.k, seen.image)),
+        ("four",),
+    )
+    assert tables.replay(rule, run).selected.tolist() == [11, 11]
+    down = dataclasses.replace(run, observation=run.y[:, :4, :4])
+    assert tables.replay(rule, down).selected.tolist() == [0, 0]
 
 
 def test_oracle_is_the_iterate_of_the_highest_psnr(run):

@@ -50,7 +50,7 @@ def test_what_is_there_is_not_computed_again_and_settings_do_not_mix(prior, clea
         prior,
         "noise",
         clean,
-        DIIP(stride=500, max_iterations=5, stopping="paper", eps=0.1, patience=3),
+        DIIP(stride=500, max_iterations=5, stopping="paper", eps=0.1, patience=3, window=3, explained=0.8, tau=2.0),
         batch_size=2,
     )
     assert not computed

@@ -1,44 +1,26 @@
-"""Arithmetic of the loop, and the gradient alone, which its time is compared with."""
+"""Arithmetic of the loop, and the loop without the network."""
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from diip_jax import distribute
+from diip_jax import loop
 from diip_jax.methods import DIIP
-from diip_jax.operators import Known
 from diip_jax.prior import Prior
 
 
-def gradient_alone(prior: Prior, method: DIIP, batch_size: int) -> Callable[[], None]:
-    """A function that computes the gradients of a batch of random images once, on the devices that the loop would use.
+@dataclasses.dataclass(frozen=True)
+class WithoutNetwork(DIIP):
+    """DIIP with g(z) = z: an iteration of it is what the loop adds to the network.
 
-    What an iteration of the loop takes longer is its rest: the optimiser, the stopping rules, the traces.
+    That is the optimiser, the projection, the stopping rules, the Laplacian variance, the traces, and the call.
     """
-    shape = prior.image_shape
-    mesh = distribute.device_mesh(batch_size)
-    slots = distribute.padded_size(batch_size, mesh)
-    y = jax.random.uniform(jax.random.key(0), (slots, *shape), minval=-1, maxval=1)
-    z = jax.random.normal(jax.random.key(1), (slots, *shape))
-    prior, part = distribute.replicate(prior, mesh), distribute.split((y, z), mesh)
 
-    def gradients(prior: Prior, part: Any) -> Any:
-        problem = method.problem(prior, shape)
-
-        def gradient(each: Any) -> Any:
-            y, z = each
-            return jax.grad(lambda z: problem.objective(problem.generator.apply(z), y, Known()))(z)
-
-        return jax.lax.map(gradient, part) if distribute.on_cpu(mesh) else jax.vmap(gradient)(part)
-
-    program = jax.jit(distribute.on_each_device(gradients, mesh)).lower(prior, part).compile()
-
-    def compute() -> None:
-        jax.block_until_ready(program(prior, part))
-
-    return compute
+    def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> loop.Problem:
+        problem = super().problem(prior, image_shape)
+        return problem._replace(generator=problem.generator._replace(apply=lambda z, key: z))
 
 
 def iteration_flops(prior: Prior, method: DIIP) -> float:

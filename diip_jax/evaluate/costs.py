@@ -15,7 +15,7 @@ from diip_jax.compiled_loop import compile_loop
 from diip_jax.evaluate.one_shot import Restorer
 from diip_jax.evaluate.result_files import result_path
 from diip_jax.images import write_json
-from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.methods.inversion import Inversion, NoiseInversion
 from diip_jax.operators import check_known
 from diip_jax.prior import Prior
 
@@ -38,7 +38,7 @@ class Cost:
     memory_bytes: int | None
 
 
-def method_cost(folder: Path, prior: Prior, method: NoiseInversion, given: Mapping[str, np.ndarray]) -> Cost:
+def method_cost(folder: Path, prior: Prior, method: Inversion, given: Mapping[str, np.ndarray]) -> Cost:
     """The cost of an iteration of a method, from its file if it was measured before.
 
     Measured without the stopping rule, the median of five iterations; compiling takes longer than these.
@@ -81,8 +81,8 @@ def restorer_cost(folder: Path, prior: Prior, restorer: Restorer, y: np.ndarray,
     return _written(path, Cost(seconds, restorer.evaluations(prior), restorer.memory_bytes(prior, y)))
 
 
-def _evaluations(method: NoiseInversion, prior: Prior) -> int:
-    return prior.schedule.num_timesteps // method.stride
+def _evaluations(method: Inversion, prior: Prior) -> int:
+    return prior.schedule.num_timesteps // method.stride if isinstance(method, NoiseInversion) else 1
 
 
 def _seconds(function: Any) -> float:

@@ -13,7 +13,7 @@ from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.one_shot import OneShot, Restorer
 from diip_jax.evaluate.tables import Row, replay, row, rows_of
 from diip_jax.evaluate.trajectories import BATCH_SIZE, Trajectory
-from diip_jax.methods.inversion import NoiseInversion, Stopping
+from diip_jax.methods.inversion import Inversion, Stopping
 from diip_jax.prior import Prior
 from diip_jax.stopping import StoppingRule
 
@@ -95,7 +95,7 @@ class Entry:
     """
 
     name: str
-    settings: Callable[[str], NoiseInversion | None]
+    settings: Callable[[str], Inversion | None]
     rules: tuple[Stopping, ...]
     images: int
     variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -113,7 +113,7 @@ class TrajectoryJob:
     entry: Entry
     study: Study
     task: str
-    method: NoiseInversion
+    method: Inversion
 
     @property
     def name(self) -> str:
@@ -124,7 +124,7 @@ class TrajectoryJob:
         return min(self.entry.images, len(self.study.clean))
 
     @property
-    def _arguments(self) -> tuple[Path, Prior, str, np.ndarray, NoiseInversion]:
+    def _arguments(self) -> tuple[Path, Prior, str, np.ndarray, Inversion]:
         study = self.study
         return study.folder / "trajectories", study.prior, self.task, study.clean[: self.images], self.method
 

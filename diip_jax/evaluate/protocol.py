@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from diip_jax.evaluate.baselines.dreamclean import DreamClean
 from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.one_shot import Restorer
-from diip_jax.evaluate.restorers import Classical
-from diip_jax.methods import BIRD, DIIP, bird
+from diip_jax.evaluate.restorers import Classical, Sampled
+from diip_jax.methods import BIRD, DIIP, DIP, bird
 from diip_jax.methods.diip import PAPER
-from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.methods.inversion import Inversion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Protocol:
     curves: bool = False
 
 
-def _always(method: NoiseInversion) -> Callable[[str], NoiseInversion]:
+def _always(method: Inversion) -> Callable[[str], Inversion]:
     return lambda task: method
 
 
@@ -84,20 +85,20 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _bird(task: str) -> NoiseInversion:
+def _bird(task: str) -> Inversion:
     return BIRD(**_OPERATORS[task], stride=200)
 
 
-def _bird_paper(task: str) -> NoiseInversion:
+def _bird_paper(task: str) -> Inversion:
     return BIRD(**{**bird.PAPER, **_OPERATORS[task], "stride": 200})
 
 
-def _bird_code(task: str) -> NoiseInversion:
+def _bird_code(task: str) -> Inversion:
     told = _OPERATORS[task]
     return BIRD(**{**told, **bird.CODE[told["degradation"]], "stride": 200})  # the kernel's size is the release's
 
 
-def _bird_true_kernel(task: str) -> NoiseInversion | None:
+def _bird_true_kernel(task: str) -> Inversion | None:
     blurred = _OPERATORS[task].get("kernel_size", 1) > 1
     return BIRD(**_OPERATORS[task], kernel_model="known", stride=200) if blurred else None
 
@@ -120,15 +121,24 @@ def _each_task(restorer: Restorer) -> Callable[[str], Restorer]:
     return lambda task: restorer
 
 
-def _bird_where_told(task: str) -> NoiseInversion | None:
+def _bird_where_told(task: str) -> Inversion | None:
     return BIRD(**_OPERATORS[task], stride=200) if task in _OPERATORS else None
 
+
+# "Early Stopping for Deep Image Prior" (Wang et al., TMLR 2023): windows of 100 iterates, or a weight of 0.1 of the
+# newest, and 1000 iterates without a new minimum.
+_EARLY_STOPPING: Mapping[str, Mapping[str, Any]] = {
+    "ES-WMV": {"stopping": "wmv", "window": 100, "patience": 1000},
+    "ES-EMV": {"stopping": "emv", "smoothing": 0.9, "patience": 1000},
+}
 
 # The tasks of both papers, and what the DIIP note leaves open: impulses, a hole and a composite.
 METHODS = Protocol(
     entries=(
-        Entry("DIIP", _always(DIIP(stride=200)), ("robust", "paper"), 16),
+        Entry("DIIP", _always(DIIP(stride=200)), ("robust", "combined", "paper"), 16),
         Entry("BIRD", _bird_where_told, ("budget",), 16),
+        Entry("DIP", _always(DIP()), ("budget",), 16, variants=_EARLY_STOPPING),
+        OneShotEntry("DreamClean", _each_task(Sampled(DreamClean())), 16),
         OneShotEntry("non-local means", _each_task(Classical("non_local_means")), 16),
         OneShotEntry("total variation", _each_task(Classical("total_variation")), 16),
         OneShotEntry("unsupervised Wiener", _each_task(Classical("unsupervised_wiener")), 16),
@@ -177,6 +187,7 @@ TWO_PHASE = Protocol(
     entries=(
         Entry("DIIP, detached", _always(dataclasses.replace(PAPER, stride=200)), ("paper",), 4),
         Entry("DIIP, full", _always(dataclasses.replace(PAPER, stride=200, gradient="full")), ("paper",), 4),
+        Entry("DIP", _always(DIP(max_iterations=1500)), ("budget",), 4),
     ),
     tasks=("noise", "blur", "jpeg", "blur_noise_jpeg"),
     possible=tuple(CORRUPTIONS),

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from diip_jax.evaluate.baselines import classical
+from diip_jax.evaluate.baselines import classical, dreamclean
 from diip_jax.prior import Prior
 
 Name = Literal["non_local_means", "total_variation", "unsupervised_wiener"]
@@ -43,3 +43,26 @@ class Classical:
     def memory_bytes(self, prior: Prior, y: np.ndarray) -> int | None:
         """Not known: it is no program of XLA."""
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """DreamClean.
+
+    Attributes:
+        settings: its own.
+    """
+
+    settings: dreamclean.DreamClean
+
+    def restore(self, prior: Prior, y: np.ndarray, seed: int) -> np.ndarray:
+        """Restored images `[n, H, W, C]` uint8."""
+        return dreamclean.restore(prior, y, self.settings, seed=seed)
+
+    def evaluations(self, prior: Prior) -> int:
+        """Of the prior's network, for an image."""
+        return dreamclean.evaluations(prior, self.settings)
+
+    def memory_bytes(self, prior: Prior, y: np.ndarray) -> int | None:
+        """What XLA plans for so many images."""
+        return dreamclean.memory_bytes(prior, y, self.settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory
 from diip_jax.metrics import kernel_correlation, lpips, psnr, ssim
-from diip_jax.stopping import Observation, StoppingRule
+from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, first_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Row:
         kernel: per image, correlation of the estimated blur kernel with the true one; empty where there is none.
         lpips: per image, LPIPS (AlexNet); empty where it was not asked for.
         psnr_gap: per image, by how many dB the PSNR is below that of the trajectory's best iterate; empty without one.
+            Below 0 where the mean of several iterates beats all of them.
         lpips_gap: per image, by how much LPIPS is above that of the trajectory's best iterate; likewise.
         iterations: per image, iterates evaluated until the stop; empty for an oracle, which cannot stop.
         seconds: per image, their time on the machine that measured it, see `diip_jax.evaluate.costs.Cost`.
@@ -73,40 +74,61 @@ class Judged(Protocol):
     def y(self) -> np.ndarray: ...
 
 
-def replay(rule: StoppingRule, run: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """What a rule that returns an iterate would have done on a trajectory.
+class Replay(NamedTuple):
+    """What a rule does on the n images of a trajectory.
 
-    Returns:
-        selected `[n]`, the iterate it returns (the last one of the trajectory where it never fires), and fired `[n]`.
+    Attributes:
+        selected: `[n]`, the iterate it returns, or up to which it averages; the last one where it never fires.
+        fired: `[n]`, whether it fires before the trajectory ends.
+        images: `[n, H, W, C]` uint8, what it returns.
     """
 
-    def one(loss: jax.Array, sharpness: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # Rules that return an iterate decide from scalars alone: an empty image does.
-        image = jnp.zeros((1, 1, 3))
+    selected: np.ndarray
+    fired: np.ndarray
+    images: np.ndarray
 
-        def step(carry, seen):
-            state, selected, fired = carry
-            k, loss_k, sharpness_k = seen
-            state, verdict = rule.update(state, Observation(k, loss_k, sharpness_k, image))
-            selected = jnp.where(fired, selected, jnp.where(verdict.stop, verdict.selected, k))
-            return (state, selected, fired | verdict.stop), None
 
-        start = (rule.init(image), jnp.int32(0), jnp.bool_(False))
-        (_, selected, fired), _ = jax.lax.scan(step, start, (jnp.arange(len(loss)), loss, sharpness))
-        return selected, fired
+def replay(rule: StoppingRule, run: Trajectory) -> Replay:
+    """What a rule does on a trajectory, whose end is the iteration budget.
 
-    selected, fired = jax.jit(jax.vmap(one))(jnp.asarray(run.loss), jnp.asarray(run.laplacian_variance))
-    return np.asarray(selected), np.asarray(fired)
+    A rule that looks at images sees the iterates as they were kept, with 8 bits, and y as the method was given it.
+    """
+    length = run.iterates.shape[1]
+    whole = first_of(rule, budget(length))
+
+    def one(given: tuple[jax.Array, ...]) -> Verdict:
+        iterates, loss, sharpness, y = given
+
+        def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
+            state, _, k = carry
+            state, verdict = whole.update(state, Observation(k, loss[k], sharpness[k], _signed(iterates[k])))
+            return state, verdict, k + 1
+
+        first = _signed(iterates[0])
+        start = Verdict(jnp.bool_(False), jnp.int32(0), jnp.int32(0), first)
+        return jax.lax.while_loop(
+            lambda carry: ~carry[1].stop, step, (whole.init(first, _signed(y)), start, jnp.int32(0))
+        )[1]
+
+    given = (run.iterates, run.loss, run.laplacian_variance, run.y if run.observation is None else run.observation)
+    verdict = jax.jit(lambda given: jax.lax.map(one, given))(given)
+    fired = [whole.names[reason] != "budget" for reason in verdict.reason]
+    images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return Replay(np.asarray(verdict.selected), np.array(fired), images)
+
+
+def _signed(image: jax.Array) -> jax.Array:
+    return image.astype(jnp.float32) / 127.5 - 1
 
 
 def stopped_after(rule: StoppingRule, run: Trajectory) -> np.ndarray:
     """How many iterates a rule would have seen before it fired, `[n]`; all of them where it does not."""
 
-    def update(state: Any, seen: Observation) -> tuple[Any, Any]:
+    def update(state: Any, seen: Observation) -> tuple[Any, Verdict]:
         state, verdict = rule.update(state, seen)
         return state, verdict._replace(selected=seen.k)
 
-    return replay(rule._replace(update=update), run)[0] + 1
+    return replay(rule._replace(update=update), run).selected + 1
 
 
 def oracle(run: Trajectory) -> np.ndarray:
@@ -161,11 +183,10 @@ def rows_of(
     best = {"oracle stop": oracle(run)}
     if run.lpips is not None:
         best["LPIPS oracle stop"] = run.lpips.argmin(axis=1)
-    stops |= {stop: (k, k < last) for stop, k in best.items()}
+    stops |= {stop: Replay(k, k < last, run.iterates[every, k]) for stop, k in best.items()}
     rows = {}
-    for stop, (k, stopped) in stops.items():
-        images = run.iterates[every, k]
-        rows[stop] = row(task, f"{name}, {stop}", images, run, k, float(stopped.mean()), run.lpips is not None)
+    for stop, (k, fired, images) in stops.items():
+        rows[stop] = row(task, f"{name}, {stop}", images, run, k, float(fired.mean()), run.lpips is not None)
         if run.kernels is not None:
             pairs = zip(run.kernels[every, k], true_kernels, strict=True)
             rows[stop].kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)

@@ -34,6 +34,7 @@ class Trajectory:
         seconds: wall time of the run, with compilation.
         kernels: `[n, K, k, k]` float32, the estimated blur kernel at every iterate, None where none was.
         lpips: `[n, K]` float32, LPIPS (AlexNet) of every iterate to the clean image, None where it was not asked for.
+        observation: `[n, h, w, C]` uint8, the degraded images as the method was given them, None where that is `y`.
     """
 
     iterates: np.ndarray
@@ -44,6 +45,7 @@ class Trajectory:
     seconds: float
     kernels: np.ndarray | None = None
     lpips: np.ndarray | None = None
+    observation: np.ndarray | None = None
 
     def head(self, n: int) -> "Trajectory":
         """The first n images."""
@@ -204,9 +206,9 @@ def _batches(
 
 def settings_but_rules(method: Method) -> dict[str, Any]:
     """The settings that decide a trajectory: neither those of stopping rules nor those of memory."""
-    rules = ("stopping", "k_min", "eps", "smoothing", "patience", "loss_threshold", "remat")
+    of_rules = ("stopping", "k_min", "eps", "smoothing", "patience", "window", "explained", "tau", "loss_threshold")
     settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
-    return {name: value for name, value in settings.items() if name not in rules}
+    return {name: value for name, value in settings.items() if name not in (*of_rules, "remat")}
 
 
 def _run(
@@ -245,4 +247,5 @@ def _run(
         clean=clean,
         seconds=time.monotonic() - started,
         kernels=None if kernels is None else kernels[:, 0],
+        observation=None if given["y"].shape == clean.shape else given["y"],
     )

@@ -44,9 +44,9 @@ _HELP: dict[str, dict[str, str]] = {
         "process_id": "elsewhere: which one this is, counted from 0",
     },
     "Method": {
-        "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known. The flags below are "
-        "its settings",
-        "preset": "published settings for what is not given: paper, or (bird) code, the released one",
+        "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known; dip: as diip, with "
+        "an untrained network in the prior's place. The flags below are its settings",
+        "preset": "published settings for what is not given: paper (diip, bird), or code (bird, dip), the released one",
     },
 }
 
@@ -57,32 +57,46 @@ METHOD_HELP = {
     "image, blur and means of blocks, a part is hidden, blur with a gain and a slowly varying offset",
     "kernel_size": "side of the unknown blur kernel in pixels of the restored image, odd; 1 for no blur",
     "scale": "side of the blocks of --degradation=downsample: the result is so many times as large as the input",
-    "learning_rate": "of Adam on the noise",
+    "learning_rate": "of Adam on the noise, or (dip) on the network's weights",
     "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",
     "gradient": "around the network (detached), or through it (full), which takes several times as long",
     "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
     "block too; auto: the first that fits into a quarter of the device's memory",
     "variant": "DDIM as in the released code of BIRD, or as in the paper",
     "project": "keep the noise on its sphere",
-    "stopping": "rule that ends the iteration; paper and robust: the first of the two rules to fire",
-    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule)",
+    "stopping": "rule that ends the iteration; paper, robust and combined: the first of two rules to fire; averaged: "
+    "robust, and the mean of the last iterates",
+    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule; emv: that one)",
     "eps": "the loss rule fires below this relative change of the loss in an iteration",
-    "smoothing": "robust rules: weight of the past in the moving average",
-    "patience": "robust rules: iterations in a row that must agree",
+    "smoothing": "robust rules, emv, averaged: weight of the past in the moving average",
+    "patience": "robust rules, wmv, emv, combined: iterations in a row that must agree",
+    "window": "wmv, combined: number of iterates whose variance is watched",
+    "explained": "combined: share of the variance of the image that a picture has to explain to be returned as "
+    "the sharpest",
+    "tau": "discrepancy: stop at a loss of tau^2 times the variance of the noise seen in the image",
     "loss_threshold": "stop at a loss that is not above it",
     "kernel_model": "how the kernel is written: by a network, by logits, or not at all (known: give --kernel)",
     "boundary": "what lies beyond the image: nothing, its mirror image, or (valid) what the input does not show",
     "operator_learning_rate": "of Adam on the parameters of the degradation",
     "updates": "noise and degradation step together, or in alternation",
+    "levels": "of the network: how often it halves the image, whose sides are multiples of 2 to the power of that",
+    "channels": "of the network's 3x3 convolutions",
+    "skip_channels": "of its skip connections",
+    "upsampling": "how it doubles a size",
+    "input_channels": "of the fixed noise that it is shown",
+    "input_noise": "standard deviation of what is added to that anew in every iteration",
 }
 
 _BLURS = ("blur", "varying_blur", "downsample", "gain_offset")
 # A setting on the left does something only where the setting behind it has one of the values on the right.
 _ONLY_WITH = {
-    "k_min": ("stopping", ("paper", "robust", "laplacian_variance")),
-    "eps": ("stopping", ("paper", "robust", "loss_slope")),
-    "smoothing": ("stopping", ("robust",)),
-    "patience": ("stopping", ("robust",)),
+    "k_min": ("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged")),
+    "eps": ("stopping", ("paper", "robust", "loss_slope", "averaged")),
+    "smoothing": ("stopping", ("robust", "emv", "averaged")),
+    "patience": ("stopping", ("robust", "wmv", "emv", "averaged", "combined")),
+    "window": ("stopping", ("wmv", "combined")),
+    "explained": ("stopping", ("combined",)),
+    "tau": ("stopping", ("discrepancy",)),
     "kernel_size": ("degradation", _BLURS),
     "kernel_model": ("degradation", _BLURS),
     "boundary": ("degradation", _BLURS),

@@ -173,15 +173,15 @@ def _prior(values: flags.FlagValues) -> Prior:
 def _problem(method: Method, prior: Prior, given: dict[str, Any]) -> Problem:
     """The method's problem for images of the prior's size, tried out as far as that computes nothing.
 
-    Settings that do not go with this prior, such as a stride that its schedule does not have or a kernel larger than
-    its images, show in any method where its generator and its operator are traced.
+    Settings that do not go with this prior show here: a stride that its schedule does not have where the generator is
+    made, a kernel larger than its images where the operator is traced.
 
     Args:
         given: by the names of `Known`, what the user gave beside the images.
     """
     try:
         problem = method.problem(prior, prior.image_shape)
-        generator, operator = problem.generator, problem.operator
+        operator = problem.operator
         for name in given:
             if (given[name] is not None) != (name in operator.needs):
                 raise ValueError(_NEEDED[name] if name in operator.needs else _NOT_NEEDED[name])
@@ -190,8 +190,8 @@ def _problem(method: Method, prior: Prior, given: dict[str, Any]) -> Problem:
             mask=None if given["mask"] is None else jnp.ones(y_shape[:2], bool),
             kernel=None if given["kernel"] is None else jnp.asarray(given["kernel"]),
         )
-        key = jax.random.key(0)
-        jax.eval_shape(lambda: operator.apply(operator.init(key), generator.apply(generator.init(key)), known))
+        image = jnp.zeros(problem.generator.image_shape)
+        jax.eval_shape(lambda: operator.apply(operator.init(jax.random.key(0)), image, known))
     except ValueError as error:
         flag = "--" if str(error).partition("=")[0] in METHOD_HELP else ""
         raise UsageError(f"{flag}{error}") from error

@@ -6,10 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 from diip_jax.loop import Problem
 from diip_jax.methods.bird import BIRD
 from diip_jax.methods.diip import DIIP
-from diip_jax.methods.inversion import NoiseInversion
+from diip_jax.methods.dip import DIP
+from diip_jax.methods.inversion import Inversion
 from diip_jax.prior import Prior
 
-__all__ = ["BIRD", "DIIP", "METHODS", "Method", "method_named"]
+__all__ = ["BIRD", "DIIP", "DIP", "METHODS", "Method", "method_named"]
 
 
 @runtime_checkable
@@ -24,7 +25,7 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, type[NoiseInversion]] = {"diip": DIIP, "bird": BIRD}
+METHODS: dict[str, type[Inversion]] = {"diip": DIIP, "bird": BIRD, "dip": DIP}
 
 
 def method_named(name: str, settings: Mapping[str, Any], preset: str | None = None) -> Method:

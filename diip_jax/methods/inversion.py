@@ -1,5 +1,6 @@
-"""What methods share that invert a frozen diffusion prior: Adam on its noise z, until a rule stops it."""
+"""What methods share: Adam on the variable of a generator until a rule stops it; here, too, the noise of a prior."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,32 +17,43 @@ from diip_jax.loop import Problem
 from diip_jax.operators import Operator, identity
 from diip_jax.prior import Prior
 from diip_jax.schedule import Variant
-from diip_jax.stopping import StoppingRule, budget, first_of, laplacian_variance_peak, loss_slope
+from diip_jax.stopping import (
+    StoppingRule,
+    averaged,
+    budget,
+    discrepancy,
+    exponential_moving_variance,
+    first_of,
+    laplacian_variance_peak,
+    loss_slope,
+    sharpness_peak,
+    windowed_moving_variance,
+)
 
-Stopping = Literal["paper", "robust", "laplacian_variance", "loss_slope", "budget"]
+Stopping = Literal[
+    "paper", "robust", "laplacian_variance", "loss_slope", "wmv", "emv", "discrepancy", "averaged", "combined", "budget"
+]
 
 
 @dataclass(frozen=True)
-class NoiseInversion:
-    """Settings of the inversion.
-
-    Adam moves every element of z by at most about its rate in an iteration, so that rate times iterations is how far z
-    can go.
+class Inversion(abc.ABC):
+    """Settings of the optimisation, whatever its generator.
 
     Attributes:
-        learning_rate: of Adam on the noise z.
+        learning_rate: of Adam on u, the generator's variable.
         max_iterations: the iteration budget.
         stopping: "paper" is the first of DIIP's two printed rules to fire; "robust" the first of their smoothed,
-            patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "budget"
-            none. Where the budget ends the run, the last iterate is returned.
+            patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "wmv" and
+            "emv" where the iterates vary least; "discrepancy" where the loss is that of the noise seen in y; "averaged"
+            stops as "robust" does and returns the mean of the last iterates; "combined" is the first of a
+            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`) and "wmv"; "budget" none. Where
+            the budget ends the run, the last iterate is returned ("averaged": the mean).
         k_min, eps: of the printed rules (DIIP: 100 and 0.001).
-        smoothing, patience: of the robust rules.
-        stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
-        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
-        gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
-        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
-            "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
-        project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
+        smoothing, patience: of the robust rules; "emv" has both, "wmv" and "combined" the patience, "averaged" the
+            smoothing for its mean, too.
+        window: of "wmv" and "combined", in iterates.
+        explained: of "combined", see `diip_jax.stopping.sharpness_peak`.
+        tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
     """
 
     learning_rate: float = 0.01
@@ -51,11 +63,9 @@ class NoiseInversion:
     eps: float = 1e-3
     smoothing: float = 0.9
     patience: int = 10
-    stride: int = 100
-    variant: Variant = "code"
-    gradient: Gradient = "detached"
-    remat: Literal["auto", Remat] = "auto"
-    project: bool = True
+    window: int = 10
+    explained: float = 0.9
+    tau: float = 1.0
 
     def __post_init__(self) -> None:
         if self.stopping not in get_args(Stopping):
@@ -65,18 +75,68 @@ class NoiseInversion:
         # Of all rules, so that a bad number is refused whichever rule is chosen.
         self._rules()
 
+    @abc.abstractmethod
+    def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
+        """The plugs for restored images of shape (H, W, C), see `diip_jax.methods.Method`."""
+
     @classmethod
     def presets(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
         """Published settings by name; for some methods they depend on others of the settings, which are given."""
         return {}
 
+    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        """For u, and for eta."""
+        return optax.adam(self.learning_rate), optax.identity()
+
+    def rule(self) -> StoppingRule:
+        """The stopping rule that the settings name."""
+        return self._rules()[self.stopping]
+
+    def _rules(self) -> dict[str, StoppingRule]:
+        peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
+        robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
+        wmv = windowed_moving_variance(self.window, patience=self.patience)
+        return {
+            "paper": first_of(peak, slope),
+            "robust": robust,
+            "laplacian_variance": peak,
+            "loss_slope": slope,
+            "wmv": wmv,
+            "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
+            "discrepancy": discrepancy(self.tau),
+            "averaged": averaged(first_of(robust, end), self.smoothing),
+            "combined": first_of(sharpness_peak(self.explained, patience=self.patience), wmv),
+            "budget": end,
+        }
+
+
+@dataclass(frozen=True)
+class NoiseInversion(Inversion):
+    """Settings of the inversion of a frozen prior, u its noise z: those of `Inversion`, and of DDIM.
+
+    Adam moves every element of z by at most about its rate in an iteration, so that rate times iterations is how far z
+    can go.
+
+    Attributes:
+        stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
+        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
+        gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
+            "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
+        project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
+    """
+
+    stride: int = 100
+    variant: Variant = "code"
+    gradient: Gradient = "detached"
+    remat: Literal["auto", Remat] = "auto"
+    project: bool = True
+
     def operator(self, channels: int) -> Operator:
         """H_eta for images of so many channels."""
         return identity()
-
-    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-        """For z, and for eta."""
-        return optax.adam(self.learning_rate), optax.identity()
 
     def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
         """min over z on its sphere, and eta, of the mean of (H_eta(g(z)) - y)^2; the first iterate a rule accepts."""
@@ -113,22 +173,6 @@ class NoiseInversion:
         kept = images * activation_bytes(prior, image_shape)
         remat: Remat = "none" if 4 * steps * kept <= memory else "step" if 4 * kept <= memory else "block"
         return dataclasses.replace(self, remat=remat)
-
-    def rule(self) -> StoppingRule:
-        """The stopping rule that the settings name."""
-        return self._rules()[self.stopping]
-
-    def _rules(self) -> dict[str, StoppingRule]:
-        peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
-        robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
-        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
-        return {
-            "paper": first_of(peak, slope),
-            "robust": first_of(robust_peak, robust_slope),
-            "laplacian_variance": peak,
-            "loss_slope": slope,
-            "budget": budget(self.max_iterations),
-        }
 
 
 def activation_bytes(prior: Prior, image_shape: tuple[int, int, int]) -> int:

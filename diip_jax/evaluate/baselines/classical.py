@@ -20,8 +20,8 @@ def non_local_means(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
     """Non-local means (Buades, Coll and Morel, 2005): means over pixels whose surroundings look alike.
 
     Told nothing: the noise level sigma is estimated from y; where it is below that of the rounding to 8 bits y is
-    returned. Patches of 5x5 among those at most 6 pixels away, and
-    h = 0.6 sigma, as scikit-image's gallery ("Non-local means denoising for preserving textures") sets its fast mode.
+    returned. Patches of 5x5 among those at most 6 pixels away, and h = 0.6 sigma, as scikit-image's gallery ("Non-local
+    means denoising for preserving textures") sets its fast mode.
     """
 
     def restored(image: Float64[np.ndarray, "H W C"]) -> np.ndarray:
@@ -39,9 +39,8 @@ def total_variation(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
     """Total variation: the u of the smallest ||u - y||^2 / (2 w) + TV(u), every channel by itself (Chambolle, 2004).
 
     Told nothing: the noise level sigma is estimated from y; where it is below that of the rounding to 8 bits y is
-    returned. The weight w is the one for which the rest u - y has
-    that standard deviation, found by Chambolle's iteration w <- w sigma / rms(u - y) (section 4), 10 steps from
-    w = sigma.
+    returned. The weight w is the one for which u - y is as large as the noise, found by Chambolle's iteration
+    w <- w sigma / rms(u - y) (section 4), 10 steps from w = sigma.
     """
 
     def restored(image: Float64[np.ndarray, "H W C"]) -> np.ndarray:

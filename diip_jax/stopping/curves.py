@@ -1,0 +1,142 @@
+"""Rules that watch a curve: the Laplacian variance of the iterates, or the loss.
+
+What the DIIP note leaves open, and how it is settled here:
+
+- The printed slope Delta_k = (E_k - E_{k-1}) / E_{k-1} is negative while the loss falls, so "Delta_k < eps" would hold
+  at the first iteration. It is read as |Delta_k| < eps: the relative change of the loss has become small.
+- k_min is printed for the Laplacian-variance rule only; the slope rule has its own (0 as printed).
+- "k > k_min and sigma^2[k+1] < sigma^2[k]": the rule fires at the observation of iterate k+1 and returns iterate k,
+  which is the argmax of the Laplacian variance over the iterates after k_min.
+- Iterates count from 0, the image of the first noise.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from diip_jax.array_types import Count, Flag, Image, Observed, Scalar
+from diip_jax.stopping.peak import Score, peak
+from diip_jax.stopping.rule import Observation, StoppingRule, Verdict, check_patience, check_smoothing
+
+
+def laplacian_variance(image: Image) -> Scalar:
+    """Variance of the Laplacian of the grey image: how sharp it is.
+
+    Equals OpenCV's `Laplacian(grey).var()` (4-neighbour stencil, mirrored border, Rec. 601 grey) in units of the
+    image's own range squared; images of one channel are taken as they are.
+    """
+    grey = image @ jnp.array([0.299, 0.587, 0.114], image.dtype) if image.shape[-1] == 3 else image.mean(axis=-1)
+    p = jnp.pad(grey, 1, mode="reflect")
+    laplacian = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:] - 4 * grey
+    return laplacian.var()
+
+
+def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: float = 0.0) -> StoppingRule:
+    """Stops once the Laplacian variance has passed its peak, and returns the image at that peak.
+
+    The defaults are the rule of the DIIP note (stopping criterion for low-frequency degradations): the first decrease
+    after k_min. The robust variant follows an exponential moving average and waits. On a curve that only falls both
+    return iterate k_min + 1.
+
+    Args:
+        k_min: iterates up to k_min do not count.
+        patience: fires after this many iterates in a row without a new maximum.
+        smoothing: weight of the past in the moving average of the Laplacian variance, 0 <= smoothing < 1.
+    """
+    check_smoothing(smoothing)
+
+    def init(image: Image, y: Observed) -> Scalar:
+        return jnp.zeros_like(image, shape=())
+
+    def update(smoothed: Scalar, seen: Observation) -> tuple[Scalar, Scalar]:
+        smoothed = _moving_average(smoothed, seen.laplacian_variance, seen.k, smoothing)
+        return smoothed, smoothed
+
+    return peak(Score(init, update), "laplacian_variance", k_min=k_min, patience=patience)
+
+
+class _SharpnessState(NamedTuple):
+    y_laplacian_variance: Scalar
+    formed_loss: Scalar
+    formed: Flag
+
+
+def sharpness_peak(explained: float = 0.9, *, patience: int = 10) -> StoppingRule:
+    """DIIP's rule for low-frequency degradations, which finds out by itself where it applies and when it may begin.
+
+    Returns the iterate of the highest Laplacian variance among those that
+
+    - show a formed picture: from the first iterate on whose loss is at most (1 - explained) times the variance of y,
+      in place of k_min, whose meaning depends on the learning rate, the stride and the prior;
+    - have a higher Laplacian variance than y. A blurred y is less sharp than what the prior makes of it, and the fit
+      only loses from there on. A y of noise, blocks or impulses is sharper than every iterate: there the rule is silent.
+
+    Args:
+        explained: share of the variance of y, 0 < explained < 1.
+        patience: fires after this many iterates in a row without a new maximum.
+    """
+    if not 0 < explained < 1:
+        raise ValueError(f"explained={explained}: expected 0 < explained < 1")
+
+    def init(image: Image, y: Observed) -> _SharpnessState:
+        return _SharpnessState(laplacian_variance(y), (1 - explained) * y.var(), jnp.zeros_like(y, bool, shape=()))
+
+    def update(state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:
+        state = state._replace(formed=state.formed | (seen.loss <= state.formed_loss))
+        counts = state.formed & (seen.laplacian_variance > state.y_laplacian_variance)
+        return state, jnp.where(counts, seen.laplacian_variance, -jnp.inf)
+
+    return peak(Score(init, update), "sharpness", k_min=0, patience=patience)
+
+
+class _SlopeState(NamedTuple):
+    loss: Scalar
+    run: Count
+
+
+def loss_slope(eps: float = 1e-3, *, k_min: int = 0, patience: int = 1, smoothing: float = 0.0) -> StoppingRule:
+    """Stops once the relative change of the loss per iteration, |E_k - E_{k-1}| / E_{k-1}, is below eps.
+
+    The defaults are the rule of the DIIP note (stopping criterion for high-frequency degradations). It returns the
+    iterate at which it fires.
+
+    Args:
+        eps: the threshold.
+        k_min: never fires at or before iterate k_min.
+        patience: fires after this many iterates in a row below the threshold.
+        smoothing: weight of the past in the moving average of the loss, 0 <= smoothing < 1.
+    """
+    check_patience(k_min, patience)
+    check_smoothing(smoothing)
+
+    def init(image: Image, y: Observed) -> _SlopeState:
+        zero = jnp.zeros_like(image, shape=())
+        return _SlopeState(zero, zero.astype(jnp.int32))
+
+    def update(state: _SlopeState, seen: Observation) -> tuple[_SlopeState, Verdict]:
+        loss = _moving_average(state.loss, seen.loss, seen.k, smoothing)
+        flat = (seen.k > 0) & (jnp.abs(loss - state.loss) < eps * state.loss)
+        run = jnp.where(flat, state.run + 1, 0)
+        stop = (run >= patience) & (seen.k > k_min)
+        return _SlopeState(loss, run), Verdict(stop, jnp.zeros_like(seen.k), seen.k, seen.image)
+
+    return StoppingRule(init, update, ("loss_slope",))
+
+
+def loss_threshold(threshold: float) -> StoppingRule:
+    """Stops once the loss is at most a threshold, and returns that iterate: BIRD, Algorithm 1 line 2 (epsilon).
+
+    The loss is the loop's mean over pixels and channels, where the paper writes the sum. With noise of standard
+    deviation sigma (of the [-1, 1] range) in y, sigma^2 is where a fit of the noise begins.
+    """
+    if threshold < 0:
+        raise ValueError(f"loss_threshold={threshold}: expected at least 0")
+
+    def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Verdict]:
+        return state, Verdict(seen.loss <= threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
+
+    return StoppingRule(lambda image, y: (), update, ("loss_threshold",))
+
+
+def _moving_average(previous: Scalar, value: Scalar, k: Count, smoothing: float) -> Scalar:
+    return jnp.where(k == 0, value, smoothing * previous + (1 - smoothing) * value)

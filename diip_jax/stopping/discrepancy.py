@@ -1,0 +1,41 @@
+"""Morozov's discrepancy principle, with the noise level estimated from the degraded image itself."""
+
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+
+from diip_jax.array_types import Array, Float, Image, Observed, Scalar
+from diip_jax.stopping.rule import Observation, StoppingRule, Verdict
+
+
+def noise_level(y: Observed) -> Float[Array, " C"]:
+    """Estimated standard deviation of white noise in each channel, in units of the image's own range.
+
+    The robust median estimator, median |d| / 0.6745 (Donoho and Johnstone, "Ideal spatial adaptation by wavelet
+    shrinkage", Biometrika 1994), on the difference of two Laplacians instead of the finest wavelet band: it does not
+    see slopes and upright edges (Immerkaer, "Fast noise variance estimation", CVIU 1996, whose mean the median
+    replaces). What is not white is not seen: JPEG of a low quality and noise that was up-sampled count as none.
+    """
+    d = y[:-2] - 2 * y[1:-1] + y[2:]
+    d = (d[:, :-2] - 2 * d[:, 1:-1] + d[:, 2:]) / 6  # the mask's weights have the norm 6
+    return jnp.median(jnp.abs(d), axis=(0, 1)) / norm.ppf(0.75)
+
+
+def discrepancy(tau: float = 1.0) -> StoppingRule:
+    """Stops once the loss is at most tau^2 sigma^2, sigma the noise level of y, and returns that iterate.
+
+    A fit that is closer to y than the clean image, whose mean squared distance is sigma^2, has begun to fit the noise
+    (Morozov's discrepancy principle). Where there is next to no noise it never fires.
+
+    Args:
+        tau: safety factor, above 0; 1 trusts the estimate.
+    """
+    if not tau > 0:
+        raise ValueError(f"tau={tau}: expected above 0")
+
+    def init(image: Image, y: Observed) -> Scalar:
+        return tau**2 * jnp.mean(noise_level(y) ** 2)
+
+    def update(threshold: Scalar, seen: Observation) -> tuple[Scalar, Verdict]:
+        return threshold, Verdict(seen.loss <= threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
+
+    return StoppingRule(init, update, ("discrepancy",))
