@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 
 from diip_jax import distribute, loop
 from diip_jax.array_types import Array, Image, Scalar
+from diip_jax.compiled_loop import fit_to_devices
 from diip_jax.methods import METHODS, Method, method_named
-from diip_jax.methods.inversion import NoiseInversion
 from diip_jax.operators import check_known
 from diip_jax.prior import Prior, check_image_shape
 
@@ -146,9 +146,7 @@ def restore(
 
     mesh = distribute.device_mesh(batch_size, devices)
     slots = distribute.padded_size(batch_size, mesh)
-    if isinstance(chosen, NoiseInversion):
-        at_once = 1 if distribute.on_cpu(mesh) else slots // mesh.size
-        chosen = chosen.fitted(prior, shape, at_once, distribute.device_memory(mesh))
+    chosen = fit_to_devices(chosen, prior, shape, mesh, slots)
     prior = distribute.replicate(prior, mesh)
     keys = image_keys(y, seed, samples)
     batches = []

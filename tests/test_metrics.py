@@ -6,7 +6,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diip_jax import metrics
-from diip_jax.metrics import kernel_correlation, lpips, mean_interval, psnr, ssim
+from diip_jax.metrics import kernel_correlation, lpips, lpips_to, mean_interval, psnr, ssim
 
 GOLDEN = Path(__file__).parent / "golden" / "lpips.npz"
 
@@ -62,6 +62,15 @@ def test_lpips_equals_published_distances():
     draws = np.random.RandomState(123).rand(2, 10, 3, 100, 100).transpose(0, 1, 3, 4, 2) * 2 - 1
     distances = [lpips(draws[0, n], draws[1, n], "vgg") for n in (0, 6)]
     np.testing.assert_allclose(distances, [0.3497, 0.3716], atol=5.1e-5)
+
+
+def test_lpips_of_many_images_is_that_of_each():
+    rng = np.random.default_rng(0)
+    reference, images = rng.uniform(-1, 1, (32, 32, 3)), rng.uniform(-1, 1, (5, 32, 32, 3))
+    each = [lpips(image, reference) for image in images]
+    np.testing.assert_allclose(lpips_to(images, reference, batch_size=2), each, rtol=1e-5)
+    with pytest.raises(ValueError, match="expected equal shapes"):
+        lpips_to(images[:, :-1], reference)
 
 
 def test_lpips_of_grey_images_is_that_of_equal_channels():

@@ -7,9 +7,11 @@ from networks import images, tiny_prior
 
 from diip_jax.api import restore
 from diip_jax.evaluate import tables
+from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory, trajectory
 from diip_jax.methods import DIIP
-from diip_jax.stopping import StoppingRule, Verdict, laplacian_variance_peak, loss_slope
+from diip_jax.metrics import lpips
+from diip_jax.stopping import StoppingRule, Verdict, budget, laplacian_variance_peak, loss_slope
 
 
 @pytest.fixture
@@ -63,18 +65,41 @@ def test_oracle_is_the_iterate_of_the_highest_psnr(run):
 def test_rows_hold_the_quality_of_the_selected_iterates(run):
     rows = tables.rows_of("noise", "DIIP", run, {"peak": laplacian_variance_peak(2)})
     assert [r.method for r in rows] == ["DIIP, peak", "DIIP, oracle stop"]
-    levels = run.iterates[[0, 1], [6, 9], 0, 0, 0].astype(float)
-    np.testing.assert_allclose(rows[0].psnr, 20 * np.log10(255 / (levels - 100)), rtol=1e-9)
+    # Iterate 6 is 6 grey levels off, iterate 9 of the second image 32.
+    np.testing.assert_allclose(rows[0].psnr, 20 * np.log10(255 / np.array([6.0, 32.0])), rtol=1e-9)
     np.testing.assert_allclose(rows[1].psnr, 20 * np.log10(255 / np.array([1.0, 2.0])), rtol=1e-9)
+    np.testing.assert_allclose(rows[0].psnr_gap, 20 * np.log10(np.array([6.0, 16.0])), rtol=1e-9)
+    # The input is 36 levels off the clean image, and 17 in the second.
+    np.testing.assert_allclose(rows[0].distance, 20 * np.log10(255 / np.array([30.0, 15.0])), rtol=1e-9)
     assert rows[0].k == [6, 9] and rows[0].stopped == 1
-    assert min(rows[1].psnr) >= max(rows[0].psnr) or all(
-        a >= b for a, b in zip(rows[1].psnr, rows[0].psnr, strict=True)
-    )
+    assert rows[1].k == [7, 3] and rows[1].psnr_gap == [] and rows[1].stopped == 1
+    assert rows[0].lpips == rows[0].lpips_gap == rows[0].seconds == []
 
 
-def test_markdown_shows_mean_interval_and_stop(run):
-    rows = [tables.row("noise", "input", run.y, run), *tables.rows_of("noise", "DIIP", run, {"robust": DIIP().rule()})]
-    lines = tables.markdown(rows).splitlines()
-    assert len(lines) == 2 + 3
-    assert lines[2].startswith("| noise | input | ") and lines[2].endswith("| - | - | - |")
-    assert "| 11 | 0 % |" in lines[3]
+def test_iterations_until_the_stop_are_paid_for(run):
+    cost = Cost(seconds=0.5, evaluations=10, memory_bytes=1000)
+    rules = {"patient": laplacian_variance_peak(2, patience=2), "slope": loss_slope(1e-3, k_min=4)}
+    patient, slope, oracle = tables.rows_of("noise", "DIIP", run, rules, cost=cost)
+    # The peaks are at 6 and 9; it waits for two more iterates. The slope of the first image never gets flat.
+    assert patient.k == [6, 9] and patient.iterations == [9, 12]
+    assert slope.k == [11, 5] and slope.iterations == [12, 6]
+    assert patient.seconds == [4.5, 6.0] and patient.evaluations == [90, 120] and patient.memory_bytes == 1000
+    assert oracle.iterations == oracle.seconds == [] and oracle.memory_bytes is None
+
+
+def test_lpips_has_an_oracle_of_its_own():
+    rng = np.random.default_rng(0)
+    clean = rng.integers(60, 190, (2, 32, 32, 3), np.uint8)
+    strength = np.array([[30, 5, 20], [30, 20, 5]])
+    noise = rng.choice([-1, 1], (2, 3, 32, 32, 3)) * strength[..., None, None, None]
+    iterates = (clean[:, None] + noise).astype(np.uint8)
+    distances = np.array([[3.0, 1.0, 2.0], [3.0, 1.5, 2.0]], np.float32)
+    curves = np.zeros((2, 3), np.float32)
+    given = Trajectory(iterates, curves, curves, iterates[:, 0], clean, 1.0, lpips=distances)
+    rows = tables.rows_of("noise", "DIIP", given, {"budget": budget(3)})
+    assert [r.method for r in rows] == ["DIIP, budget", "DIIP, oracle stop", "DIIP, LPIPS oracle stop"]
+    # By its own LPIPS, not by the PSNR.
+    assert rows[1].k == [1, 2] and rows[2].k == [1, 1] and rows[2].stopped == 1
+    expected = [lpips(iterates[i, 2] / 127.5 - 1, clean[i] / 127.5 - 1) for i in range(2)]
+    np.testing.assert_allclose(rows[0].lpips, expected, rtol=1e-6)
+    np.testing.assert_allclose(rows[0].lpips_gap, np.subtract(rows[0].lpips, rows[2].lpips))

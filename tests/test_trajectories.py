@@ -1,12 +1,18 @@
+import dataclasses
+import hashlib
+import json
+
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import TINY, images, tiny_prior
 
 from diip_jax.api import restore
 from diip_jax.evaluate import trajectories
 from diip_jax.evaluate.corruptions import corrupt, degrade
-from diip_jax.evaluate.trajectories import trajectory
+from diip_jax.evaluate.trajectories import missing, trajectory
 from diip_jax.methods import BIRD, DIIP
+from diip_jax.metrics import lpips
+from diip_jax.prior import random_prior
 
 METHOD = DIIP(stride=500, max_iterations=5, k_min=1)
 
@@ -108,3 +114,56 @@ def test_kernels_are_kept_and_read_again(prior, clean, tmp_path):
     assert first.kernels.shape == (3, 3, 3, 3)  # to the end, whatever the loss
     np.testing.assert_allclose(first.kernels.sum((2, 3)), 1, rtol=1e-5)
     np.testing.assert_array_equal(first.kernels, again.kernels)
+
+
+def test_file_names_are_those_of_earlier_versions(prior, clean, tmp_path):
+    """What was computed is not computed again."""
+    decides = {
+        "task": "noise",
+        "y": hashlib.sha256(np.stack([corrupt("noise", image) for image in clean]).tobytes()).hexdigest(),
+        "method": {
+            "learning_rate": 0.01,
+            "max_iterations": 5,
+            "stride": 500,
+            "variant": "code",
+            "gradient": "detached",
+            "project": True,
+        },
+        "prior": prior.provenance.params_sha256,
+        "dtype": "float32",
+        "seed": 0,
+    }
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    assert missing(tmp_path, prior, "noise", clean, METHOD) == {tmp_path / f"noise-{digest}.npz": 3}
+
+
+def test_a_severity_is_another_file(prior, clean, tmp_path):
+    strong = trajectory(tmp_path, prior, "noise", clean[:1], METHOD, severity=5)
+    np.testing.assert_array_equal(strong.y[0], corrupt("noise", clean[0], severity=5))
+    assert missing(tmp_path, prior, "noise", clean[:1], METHOD)
+    assert not missing(tmp_path, prior, "noise", clean[:1], METHOD, severity=5)
+    with pytest.raises(ValueError, match=r"severity 6 of noise: expected 1 .. 5"):
+        missing(tmp_path, prior, "noise", clean[:1], METHOD, severity=6)
+
+
+def test_progress_is_told_of_every_iteration_that_is_computed(prior, clean, tmp_path):
+    told = []
+    for _ in range(2):
+        trajectory(tmp_path, prior, "noise", clean, METHOD, batch_size=2, progress=told.append)
+    assert told == [2] * 5 + [1] * 5
+
+
+def test_lpips_of_every_iterate_is_kept_beside_the_trajectory(tmp_path, monkeypatch):
+    larger = np.rint((np.asarray(images(2, side=32)) + 1) * 127.5).astype(np.uint8)
+    method = DIIP(stride=500, max_iterations=3)
+    prior = random_prior(dataclasses.replace(TINY, image_size=32))
+    plain = trajectory(tmp_path, prior, "noise", larger, method)
+    (file,) = tmp_path.iterdir()
+    with_lpips = trajectory(tmp_path, prior, "noise", larger, method, perceptual=True)
+    assert plain.lpips is None and with_lpips.lpips.shape == (2, 3) and with_lpips.head(1).lpips.shape == (1, 3)
+    expected = lpips(with_lpips.iterates[1, 2] / 127.5 - 1, larger[1] / 127.5 - 1)
+    assert with_lpips.lpips[1, 2] == pytest.approx(expected, rel=1e-5)
+    assert sorted(tmp_path.iterdir()) == sorted([file, file.with_name(f"{file.stem}-lpips.npz")])
+    monkeypatch.setattr(trajectories, "lpips_to", None)
+    again = trajectory(tmp_path, prior, "noise", larger, method, perceptual=True)
+    np.testing.assert_array_equal(again.lpips, with_lpips.lpips)

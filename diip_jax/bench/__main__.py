@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import get_args
 
+import jax
 import numpy as np
 from absl import flags
 
 from diip_jax import command
 from diip_jax.bench.ceiling import measure_ceiling
-from diip_jax.bench.measure import WithoutNetwork, compiled
+from diip_jax.bench.measure import WithoutNetwork, iteration_flops
 from diip_jax.bench.torch_reference import torch_iteration
+from diip_jax.compiled_loop import compile_loop
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.methods import DIIP
 
@@ -75,17 +77,20 @@ def _print_table(values: flags.FlagValues) -> None:
             max_iterations=values.repeats + 1,
             stopping="budget",
         )
-        program = compiled(prior, method, batch)
+        y = jax.random.uniform(jax.random.key(0), (batch, *prior.image_shape), minval=-1, maxval=1)
+        program = compile_loop(prior, method, prior.image_shape, y)
         others = [torch_iteration(prior, method, batch)] if values.torch else []
         if values.overhead:
-            others.append(compiled(prior, WithoutNetwork(**dataclasses.asdict(method)), batch).iterate)
+            bare = WithoutNetwork(**dataclasses.asdict(method))
+            others.append(compile_loop(prior, bare, prior.image_shape, y).iterate)
         ours, *theirs = _alternate([program.iterate, *others], values.repeats)
         ceiling = max(measure_ceiling(program.devices, values.dtype))
         median = float(np.median(ours))
-        speed = program.flops / median
+        flops = batch * iteration_flops(prior, method)
+        speed = flops / median
         print(
             f"| {gradient} | {'-' if gradient == 'detached' else remat} | {batch} | {program.devices} "
-            f"| {program.compile_seconds:.1f} | {median:.3f} | {median / batch:.3f} | {program.flops / 1e9:.0f} "
+            f"| {program.compile_seconds:.1f} | {median:.3f} | {median / batch:.3f} | {flops / 1e9:.0f} "
             f"| {speed / 1e9:.0f} | {speed / ceiling:.0%} | {program.devices * program.memory_bytes / 1e6:.0f} |",
             flush=True,
         )

@@ -1,37 +1,17 @@
 """The fixed protocols: which methods, settings, rules and numbers of images make a table."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
-from diip_jax.evaluate.tables import Row, row, rows_of
-from diip_jax.evaluate.trajectories import trajectory
-from diip_jax.methods import BIRD, DIIP, bird
+from diip_jax.evaluate.baselines.dreamclean import DreamClean
+from diip_jax.evaluate.corruptions import CORRUPTIONS
+from diip_jax.evaluate.entries import Entry, OneShotEntry
+from diip_jax.evaluate.one_shot import Restorer
+from diip_jax.evaluate.restorers import Classical, Sampled
+from diip_jax.methods import BIRD, DIIP, DIP, bird
 from diip_jax.methods.diip import PAPER
-from diip_jax.methods.inversion import NoiseInversion, Stopping
-from diip_jax.prior import Prior
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One trajectory for every task, and the rules that are judged on it.
-
-    Attributes:
-        name: how the table calls it.
-        settings: task -> the method and its settings, None where it has nothing to do with the task; `max_iterations`
-            is the length of the trajectory.
-        rules: values of the method's `stopping`.
-        images: how many of the images take part, at most.
-    """
-
-    name: str
-    settings: Callable[[str], NoiseInversion | None]
-    rules: tuple[Stopping, ...]
-    images: int
+from diip_jax.methods.inversion import Inversion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +22,16 @@ class Protocol:
         entries: the first one takes all images.
         tasks: names of corruptions.
         possible: corruptions that may be asked for instead.
+        curves: whether there is a figure of the trajectories' curves.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry | OneShotEntry, ...]
     tasks: tuple[str, ...]
     possible: tuple[str, ...]
+    curves: bool = False
 
 
-def _always(method: NoiseInversion) -> Callable[[str], NoiseInversion]:
+def _always(method: Inversion) -> Callable[[str], Inversion]:
     return lambda task: method
 
 
@@ -81,7 +63,8 @@ QUALITY = Protocol(
     possible=tuple(CORRUPTIONS),
 )
 
-# What BIRD is told of its tasks. Kernels have the true one's size.
+# What BIRD is told of tasks in their standard severity. Kernels have the true one's size. No operator fits raindrops
+# and deformation: BIRD takes no part there.
 _OPERATORS: Mapping[str, Mapping[str, Any]] = {
     "motion_blur": {"degradation": "blur", "kernel_size": 15},
     "anisotropic_blur": {"degradation": "blur", "kernel_size": 17},
@@ -89,24 +72,35 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
     "x8_blur": {"degradation": "downsample", "scale": 8, "kernel_size": 17},
     "jpeg_noise": {"degradation": "identity"},
     "hole": {"degradation": "mask"},
+    "holes": {"degradation": "mask"},
+    "noise": {"degradation": "identity"},
+    "mixed_noise": {"degradation": "identity"},
+    "salt_and_pepper": {"degradation": "identity"},
+    "jpeg": {"degradation": "identity"},
+    "blur": {"degradation": "blur", "kernel_size": 13},
+    "blur_noise_jpeg": {"degradation": "blur", "kernel_size": 9},
+    "x4": {"degradation": "downsample", "scale": 4, "kernel_size": 1},
+    "x8": {"degradation": "downsample", "scale": 8, "kernel_size": 1},
+    "x4_noise_jpeg": {"degradation": "downsample", "scale": 4, "kernel_size": 1},
 }
 
 
-def _bird(task: str) -> NoiseInversion:
+def _bird(task: str) -> Inversion:
     return BIRD(**_OPERATORS[task], stride=200)
 
 
-def _bird_paper(task: str) -> NoiseInversion:
+def _bird_paper(task: str) -> Inversion:
     return BIRD(**{**bird.PAPER, **_OPERATORS[task], "stride": 200})
 
 
-def _bird_code(task: str) -> NoiseInversion:
+def _bird_code(task: str) -> Inversion:
     told = _OPERATORS[task]
     return BIRD(**{**told, **bird.CODE[told["degradation"]], "stride": 200})  # the kernel's size is the release's
 
 
-def _bird_true_kernel(task: str) -> NoiseInversion | None:
-    return BIRD(**_OPERATORS[task], kernel_model="known", stride=200) if "kernel_size" in _OPERATORS[task] else None
+def _bird_true_kernel(task: str) -> Inversion | None:
+    blurred = _OPERATORS[task].get("kernel_size", 1) > 1
+    return BIRD(**_OPERATORS[task], kernel_model="known", stride=200) if blurred else None
 
 
 # Stride 200 as above, also of the presets. "budget" is BIRD's own rule, the last iterate; "robust" is DIIP's.
@@ -118,43 +112,92 @@ BLIND = Protocol(
         Entry("BIRD, code preset", _bird_code, ("budget",), 16),
         Entry("BIRD, true kernel", _bird_true_kernel, ("budget", "robust"), 16),
     ),
-    tasks=tuple(_OPERATORS),
+    tasks=("motion_blur", "anisotropic_blur", "x4_blur", "x8_blur", "jpeg_noise", "hole"),
     possible=tuple(_OPERATORS),
 )
 
-PROTOCOLS = {"quality": QUALITY, "bird": BLIND}
+
+def _each_task(restorer: Restorer) -> Callable[[str], Restorer]:
+    return lambda task: restorer
 
 
-def table(
-    entries: Sequence[Entry], folder: Path, prior: Prior, tasks: Sequence[str], clean: np.ndarray, seed: int = 0
-) -> list[Row]:
-    """The rows of a table, task by task: the input, then every entry's rules and its oracle stop.
+def _bird_where_told(task: str) -> Inversion | None:
+    return BIRD(**_OPERATORS[task], stride=200) if task in _OPERATORS else None
 
-    Where entries have different numbers of images, each number gets a row of the input, and of the first entry, so that
-    rows over the same images stand side by side.
 
-    Args:
-        folder: keeps the trajectories; those that are there already are not computed again.
-        clean: `[N, H, W, C]` uint8.
-    """
-    rows: list[Row] = []
-    # Entry by entry, so that an interrupted run has whole entries.
-    methods = {(entry.name, task): entry.settings(task) for entry in entries for task in tasks}
-    runs = {
-        (entry.name, task): trajectory(folder, prior, task, clean[: entry.images], method, seed=seed)
-        for entry in entries
-        for task in tasks
-        if (method := methods[entry.name, task]) is not None
-    }
-    for task in tasks:
-        here = [entry for entry in entries if (entry.name, task) in runs]
-        kernels = [degrade(task, image, seed).kernel for image in clean[: max((e.images for e in here), default=0)]]
-        for images in sorted({len(runs[entry.name, task].y) for entry in here}, reverse=True):
-            first = runs[here[0].name, task].head(images)
-            rows.append(row(task, f"input ({images})", first.y, first))
-            for i, entry in enumerate(here):
-                run, method = runs[entry.name, task], methods[entry.name, task]
-                if method is not None and (len(run.y) == images or i == 0):
-                    rules = {s: dataclasses.replace(method, stopping=s).rule() for s in entry.rules}
-                    rows += rows_of(task, f"{entry.name} ({images})", run.head(images), rules, kernels[:images])
-    return rows
+# "Early Stopping for Deep Image Prior" (Wang et al., TMLR 2023): windows of 100 iterates, or a weight of 0.1 of the
+# newest, and 1000 iterates without a new minimum.
+_EARLY_STOPPING: Mapping[str, Mapping[str, Any]] = {
+    "ES-WMV": {"stopping": "wmv", "window": 100, "patience": 1000},
+    "ES-EMV": {"stopping": "emv", "smoothing": 0.9, "patience": 1000},
+}
+
+# The tasks of both papers, and what the DIIP note leaves open: impulses, a hole and a composite.
+METHODS = Protocol(
+    entries=(
+        Entry("DIIP", _always(DIIP(stride=200)), ("robust", "combined", "paper"), 16),
+        Entry("BIRD", _bird_where_told, ("budget",), 16),
+        Entry("DIP", _always(DIP()), ("budget",), 16, variants=_EARLY_STOPPING),
+        OneShotEntry("DreamClean", _each_task(Sampled(DreamClean())), 16),
+        OneShotEntry("non-local means", _each_task(Classical("non_local_means")), 16),
+        OneShotEntry("total variation", _each_task(Classical("total_variation")), 16),
+        OneShotEntry("unsupervised Wiener", _each_task(Classical("unsupervised_wiener")), 16),
+    ),
+    tasks=(
+        "noise",
+        "mixed_noise",
+        "anisotropic_blur",
+        "motion_blur",
+        "x4",
+        "x8",
+        "jpeg",
+        "raindrops",
+        "deformation",
+        "salt_and_pepper",
+        "hole",
+        "blur_noise_jpeg",
+    ),
+    possible=tuple(CORRUPTIONS),
+)
+
+# The note's ablations are of k_min and eps, BIRD's of the stride. Other rules are replayed on the same iterates.
+ABLATIONS = Protocol(
+    entries=(
+        Entry(
+            "DIIP, stride 200",
+            _always(DIIP(stride=200)),
+            ("robust", "paper"),
+            8,
+            variants={
+                **{f"paper, k_min {k_min}": {"stopping": "paper", "k_min": k_min} for k_min in (50, 150)},
+                **{f"paper, eps {eps}": {"stopping": "paper", "eps": eps} for eps in (0.005, 0.0005)},
+            },
+        ),
+        Entry("DIIP, stride 100", _always(DIIP(stride=100)), ("robust", "paper"), 8),
+        Entry("DIIP, stride 50", _always(DIIP(stride=50)), ("robust", "paper"), 8),
+        Entry("DIIP, not projected", _always(DIIP(stride=200, project=False)), ("robust", "paper"), 8),
+        Entry("DIIP, full gradient", _always(DIIP(stride=200, gradient="full")), ("robust", "paper"), 8),
+    ),
+    tasks=("noise", "jpeg", "raindrops", "deformation"),
+    possible=tuple(CORRUPTIONS),
+)
+
+# The length of the note's study is 1500 iterations, its rate 0.0015.
+TWO_PHASE = Protocol(
+    entries=(
+        Entry("DIIP, detached", _always(dataclasses.replace(PAPER, stride=200)), ("paper",), 4),
+        Entry("DIIP, full", _always(dataclasses.replace(PAPER, stride=200, gradient="full")), ("paper",), 4),
+        Entry("DIP", _always(DIP(max_iterations=1500)), ("budget",), 4),
+    ),
+    tasks=("noise", "blur", "jpeg", "blur_noise_jpeg"),
+    possible=tuple(CORRUPTIONS),
+    curves=True,
+)
+
+PROTOCOLS = {
+    "quality": QUALITY,
+    "bird": BLIND,
+    "methods": METHODS,
+    "ablations": ABLATIONS,
+    "two_phase": TWO_PHASE,
+}

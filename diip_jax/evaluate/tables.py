@@ -1,30 +1,39 @@
-"""Stopping rules replayed on trajectories, quality with confidence intervals, and the table as markdown."""
+"""Stopping rules replayed on trajectories, and the rows of a table: the quality and the cost of restored images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory
-from diip_jax.metrics import kernel_correlation, mean_interval, psnr, ssim
+from diip_jax.metrics import kernel_correlation, lpips, psnr, ssim
 from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, first_of
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the quality of n images.
+    """One line of a table: the quality of n images, and what they cost.
 
     Attributes:
         task, method: what was restored, and how.
         psnr, ssim: per image, dB and 1.
         distance: per image, PSNR of the restored image to the degraded one (a copy of the input is no restoration).
         k: per image, the iterate that was returned; empty where that means nothing.
-        stopped: share of the images whose rule fired within the trajectory; for the oracle stop, share of those whose
+        stopped: share of the images whose rule fired within the trajectory; for an oracle stop, share of those whose
             best iterate is not the last.
         kernel: per image, correlation of the estimated blur kernel with the true one; empty where there is none.
+        lpips: per image, LPIPS (AlexNet); empty where it was not asked for.
+        psnr_gap: per image, by how many dB the PSNR is below that of the trajectory's best iterate; empty without one.
+            Below 0 where the mean of several iterates beats all of them.
+        lpips_gap: per image, by how much LPIPS is above that of the trajectory's best iterate; likewise.
+        iterations: per image, iterates evaluated until the stop; empty for an oracle, which cannot stop.
+        seconds: per image, their time on the machine that measured it, see `diip_jax.evaluate.costs.Cost`.
+        evaluations: per image, network evaluations in them.
+        memory_bytes: see `diip_jax.evaluate.costs.Cost`.
     """
 
     task: str
@@ -35,6 +44,34 @@ class Row:
     k: list[int]
     stopped: float = 1.0
     kernel: list[float] = field(default_factory=list)
+    lpips: list[float] = field(default_factory=list)
+    psnr_gap: list[float] = field(default_factory=list)
+    lpips_gap: list[float] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    memory_bytes: int | None = None
+
+    def at_cost(self, cost: Cost, iterations: Sequence[int]) -> "Row":
+        """The row with what so many iterations of each image cost."""
+        return replace(
+            self,
+            iterations=[*iterations],
+            seconds=[n * cost.seconds for n in iterations],
+            evaluations=[n * cost.evaluations for n in iterations],
+            memory_bytes=cost.memory_bytes,
+        )
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """What restored images are judged by: the clean and the degraded ones, `[n, H, W, C]` uint8."""
+
+    @property
+    def clean(self) -> np.ndarray: ...
+
+    @property
+    def y(self) -> np.ndarray: ...
 
 
 class Replay(NamedTuple):
@@ -84,6 +121,16 @@ def _signed(image: jax.Array) -> jax.Array:
     return image.astype(jnp.float32) / 127.5 - 1
 
 
+def stopped_after(rule: StoppingRule, run: Trajectory) -> np.ndarray:
+    """How many iterates a rule would have seen before it fired, `[n]`; all of them where it does not."""
+
+    def update(state: Any, seen: Observation) -> tuple[Any, Verdict]:
+        state, verdict = rule.update(state, seen)
+        return state, verdict._replace(selected=seen.k)
+
+    return replay(rule._replace(update=update), run).selected + 1
+
+
 def oracle(run: Trajectory) -> np.ndarray:
     """The iterate of the highest PSNR, `[n]`: what no rule that does not know the clean image can beat."""
     pairs = zip(run.iterates, run.clean, strict=True)
@@ -91,18 +138,25 @@ def oracle(run: Trajectory) -> np.ndarray:
 
 
 def row(
-    task: str, method: str, images: np.ndarray, run: Trajectory, k: np.ndarray | None = None, stopped: float = 1.0
+    task: str,
+    method: str,
+    images: np.ndarray,
+    run: Judged,
+    k: np.ndarray | None = None,
+    stopped: float = 1.0,
+    perceptual: bool = False,
 ) -> Row:
-    """The quality of uint8 images against the clean ones of a trajectory."""
-    signed = [[a.astype(np.float64) / 127.5 - 1 for a in stack] for stack in (images, run.clean, run.y)]
+    """The quality of uint8 images against the clean ones, with LPIPS where that is asked for."""
+    restored, clean, y = ([a.astype(np.float64) / 127.5 - 1 for a in stack] for stack in (images, run.clean, run.y))
     return Row(
         task,
         method,
-        [psnr(a, b) for a, b in zip(signed[0], signed[1], strict=True)],
-        [ssim(a, b) for a, b in zip(signed[0], signed[1], strict=True)],
-        [psnr(a, b) for a, b in zip(signed[0], signed[2], strict=True)],
+        [psnr(a, b) for a, b in zip(restored, clean, strict=True)],
+        [ssim(a, b) for a, b in zip(restored, clean, strict=True)],
+        [psnr(a, b) for a, b in zip(restored, y, strict=True)],
         [] if k is None else k.tolist(),
         stopped,
+        lpips=[lpips(a, b) for a, b in zip(restored, clean, strict=True)] if perceptual else [],
     )
 
 
@@ -112,45 +166,37 @@ def rows_of(
     run: Trajectory,
     rules: Mapping[Any, StoppingRule],
     true_kernels: Sequence[np.ndarray | None] = (),
+    cost: Cost | None = None,
 ) -> list[Row]:
-    """The rows of a trajectory: each rule, then the oracle stop; with the kernel's where one is estimated and known."""
-    every, best = np.arange(len(run.y)), oracle(run)
-    stops = {f"{rule_name}": replay(rule, run) for rule_name, rule in rules.items()}
-    stops["oracle stop"] = Replay(best, best < run.iterates.shape[1] - 1, run.iterates[every, best])
-    rows = []
+    """The rows of a trajectory: each rule, then the oracle stops.
+
+    "oracle stop" returns the iterate of the highest PSNR. Where the trajectory has LPIPS, "LPIPS oracle stop" returns
+    that of the lowest.
+
+    Args:
+        rules: by name.
+        true_kernels: per image, where the degradation has one; for the correlation of those that were estimated.
+        cost: of an iteration.
+    """
+    every, last = np.arange(len(run.y)), run.iterates.shape[1] - 1
+    stops = {rule_name: replay(rule, run) for rule_name, rule in rules.items()}
+    best = {"oracle stop": oracle(run)}
+    if run.lpips is not None:
+        best["LPIPS oracle stop"] = run.lpips.argmin(axis=1)
+    stops |= {stop: Replay(k, k < last, run.iterates[every, k]) for stop, k in best.items()}
+    rows = {}
     for stop, (k, fired, images) in stops.items():
-        quality = row(task, f"{name}, {stop}", images, run, k, float(fired.mean()))
+        rows[stop] = row(task, f"{name}, {stop}", images, run, k, float(fired.mean()), run.lpips is not None)
         if run.kernels is not None:
             pairs = zip(run.kernels[every, k], true_kernels, strict=True)
-            quality.kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)
-        rows.append(quality)
-    return rows
+            rows[stop].kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)
+    for stop, rule in rules.items():
+        rows[stop] = _with_gaps(rows[stop], rows["oracle stop"], rows.get("LPIPS oracle stop"))
+        if cost is not None:
+            rows[stop] = rows[stop].at_cost(cost, stopped_after(rule, run).tolist())
+    return list(rows.values())
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The rows as a table: mean and 95 % bootstrap interval."""
-    lines = [
-        "| task | method | PSNR (dB) | SSIM | PSNR to input (dB) | median iterate | stopped before the end |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    kernels = any(r.kernel for r in rows)
-    if kernels:
-        lines = [lines[0] + " kernel correlation |", lines[1] + "---|"]
-    for r in rows:
-        low, high = mean_interval(r.psnr)
-        s_low, s_high = mean_interval(r.ssim)
-        distance = "-" if np.isinf(r.distance).all() else f"{np.mean(r.distance):.2f}"
-        k, fired = (f"{np.median(r.k):.0f}", f"{100 * r.stopped:.0f} %") if r.k else ("-", "-")
-        lines.append(
-            f"| {r.task} | {r.method} | {np.mean(r.psnr):.2f} [{low:.2f}, {high:.2f}] "
-            f"| {np.mean(r.ssim):.3f} [{s_low:.3f}, {s_high:.3f}] | {distance} | {k} | {fired} |"
-            + (f" {_kernel(r)} |" if kernels else "")
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _kernel(r: Row) -> str:
-    if not r.kernel:
-        return "-"
-    low, high = mean_interval(r.kernel)
-    return f"{np.mean(r.kernel):.2f} [{low:.2f}, {high:.2f}]"
+def _with_gaps(quality: Row, best: Row, best_lpips: Row | None) -> Row:
+    perceptual = [] if best_lpips is None else np.subtract(quality.lpips, best_lpips.lpips).tolist()
+    return replace(quality, psnr_gap=np.subtract(best.psnr, quality.psnr).tolist(), lpips_gap=perceptual)

