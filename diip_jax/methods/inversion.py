@@ -46,12 +46,12 @@ class Inversion(abc.ABC):
             patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "wmv" and
             "emv" where the iterates vary least; "discrepancy" where the loss is that of the noise seen in y; "averaged"
             stops as "robust" does and returns the mean of the last iterates; "combined" is the first of a
-            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`) and "wmv"; "budget" none. Where
+            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`) and "emv"; "budget" none. Where
             the budget ends the run, the last iterate is returned ("averaged": the mean).
         k_min, eps: of the printed rules (DIIP: 100 and 0.001).
-        smoothing, patience: of the robust rules; "emv" has both, "wmv" and "combined" the patience, "averaged" the
-            smoothing for its mean, too.
-        window: of "wmv" and "combined", in iterates.
+        smoothing, patience: of the robust rules; "emv" and "combined" have both and k_min, "wmv" the patience,
+            "averaged" all of them and the smoothing for its mean, too.
+        window: of "wmv", in iterates.
         explained, sharpness_ratio: of "combined", see `diip_jax.stopping.sharpness_peak`.
         tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
     """
@@ -98,17 +98,17 @@ class Inversion(abc.ABC):
         robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
-        wmv = windowed_moving_variance(self.window, patience=self.patience)
+        emv = exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience)
         return {
             "paper": first_of(peak, slope),
             "robust": robust,
             "laplacian_variance": peak,
             "loss_slope": slope,
-            "wmv": wmv,
-            "emv": exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience),
+            "wmv": windowed_moving_variance(self.window, patience=self.patience),
+            "emv": emv,
             "discrepancy": discrepancy(self.tau),
             "averaged": averaged(first_of(robust, end), self.smoothing),
-            "combined": first_of(sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience), wmv),
+            "combined": first_of(sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience), emv),
             "budget": end,
         }
 
