@@ -64,8 +64,8 @@ METHOD_HELP = {
     "block too; auto: the first that fits into a quarter of the device's memory",
     "variant": "DDIM as in the released code of BIRD, or as in the paper",
     "project": "keep the noise on its sphere",
-    "stopping": "rule that ends the iteration; paper, robust and combined: the first of two rules to fire; averaged: "
-    "robust, and the mean of the last iterates",
+    "stopping": "rule that ends the iteration (paper, robust, combined: the first of two; averaged: the mean of the "
+    "last iterates of robust)",
     "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule; emv, combined: emv)",
     "eps": "the loss rule fires below this relative change of the loss in an iteration",
     "smoothing": "robust rules, emv, combined, averaged: weight of the past in the moving average",
