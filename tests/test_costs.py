@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from networks import images, tiny_prior
@@ -45,7 +47,7 @@ def test_a_method_is_given_what_it_needs(prior, y, tmp_path):
 
 def test_the_seconds_of_a_restorer_are_those_of_a_second_call(prior, y, tmp_path, monkeypatch):
     clock = iter([0.0, 3.0])
-    monkeypatch.setattr(costs.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(costs, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(Brighter, "calls", [])
     first = restorer_cost(tmp_path, prior, Brighter(1), y, 0)
     assert first == Cost(seconds=1.5, evaluations=7, memory_bytes=None) and len(Brighter.calls) == 2

