@@ -136,12 +136,12 @@ def test_another_severity_is_another_table(arguments, tmp_path, capsys):
 def test_all_protocols_share_what_they_compute(arguments, tmp_path, capsys, monkeypatch):
     brighter = OneShotEntry("brighter", lambda task: Brighter(5), 2)
     tiny = Protocol((TINY_PROTOCOL.entries[0], brighter), tasks=("noise",), possible=("noise",))
-    monkeypatch.setattr(options, "PROTOCOLS", {"one": tiny, "two": tiny})
+    monkeypatch.setattr(options, "PROTOCOLS", {"quality": tiny, "bird": tiny})
     given = [*arguments[:2], "--protocol=all", f"--images={tmp_path / 'clean.npz'}"]
     assert command.main(given) == 0
     captured = capsys.readouterr()
-    one, two = ((tmp_path / "out" / f"{name}.md").read_text() for name in ("one", "two"))
-    assert captured.out == f"## one\n\n{one}\n## two\n\n{two}" and one == two
+    one, two = ((tmp_path / "out" / f"{name}.md").read_text() for name in ("quality", "bird"))
+    assert captured.out == f"## quality\n\n{one}\n## bird\n\n{two}" and one == two
     assert "| noise | brighter (2) | " in one
     assert "2 runs to compute" in captured.err
     assert [len(list((tmp_path / "out" / part).iterdir())) for part in ("trajectories", "one_shot")] == [1, 1]
