@@ -4,8 +4,7 @@ import os
 
 # Before the first import of jax anywhere.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compiling takes most of the suite's time, and how well LLVM optimises changes nothing that is asserted. Processes that
-# tests start for results that are equal to the last bit (test_distribute.py, test_processes.py) do without it.
+# Compiling takes most of the suite's time, and how well LLVM optimises changes nothing that is asserted.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook

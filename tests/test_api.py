@@ -171,7 +171,7 @@ def test_a_method_of_ones_own_needs_no_registration(prior, photos):
         ({"images": np.full((1, 16, 16, 3), np.nan)}, "hold values up to nan"),
         ({"images": np.zeros((1, 15, 16, 3))}, "images are 15x16: this prior takes sides that are multiples of 2"),
         ({"images": np.zeros((1, 16, 16, 1))}, "images have 1 channels: this prior takes 3"),
-        ({"method": "dip"}, "method='dip': expected one of diip"),
+        ({"method": "ddrm"}, "method='ddrm': expected one of diip"),
         ({"strides": 3}, "method 'diip' has no setting strides: it has learning_rate, "),
         ({"samples": 0}, "samples=0: expected at least 1"),
         ({"batch_size": 0}, "batch_size=0"),

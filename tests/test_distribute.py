@@ -22,7 +22,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     script, running = str(Path(__file__).with_name("on_devices.py")), []
     for count, outputs in ((1, ["1.npz"]), (2, ["2.npz", "2.txt"]), (4, ["4.npz"])):
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+        environment = os.environ | {"XLA_FLAGS": flags}
         command = [sys.executable, script, *(str(folder / output) for output in outputs)]
         running.append(subprocess.Popen(command, env=environment))
     assert [process.wait() for process in running] == [0, 0, 0]

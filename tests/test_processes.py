@@ -38,7 +38,7 @@ def start(cache):
 
     def start(*commands):
         coordinator = f"--coordinator=127.0.0.1:{free_port()}"
-        devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        devices = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
         environment = os.environ | devices | {"XDG_CACHE_HOME": str(cache)}
         flags = [f"--checkpoint={checkpoint()}", *SETTINGS, coordinator, f"--num_processes={len(commands)}"]
         for i, (program, arguments) in enumerate(commands):

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from diip_jax.evaluate.corruptions import corrupt
-from diip_jax.evaluate.result_files import result_path, sha256, write_arrays
+from diip_jax.evaluate.result_files import identity_of, result_path, sha256, write_arrays
 from diip_jax.evaluate.trajectories import BATCH_SIZE
 from diip_jax.prior import Prior
 
@@ -110,7 +110,7 @@ class _Batch:
             "y": sha256(self.y),
             "restorer": type(self.restorer).__name__,
             "settings": dataclasses.asdict(self.restorer),  # type: ignore[call-overload]  # a dataclass, see Restorer
-            "prior": self.prior.provenance.params_sha256,
+            "prior": identity_of(self.prior),
             "dtype": self.prior.dtype,
             "seed": self.seed,
         }

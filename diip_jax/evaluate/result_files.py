@@ -13,6 +13,13 @@ from typing import Any
 import numpy as np
 
 from diip_jax.images import write_bytes
+from diip_jax.prior import Prior, params_sha256
+
+
+def identity_of(prior: Prior) -> str:
+    """What tells a prior from others in a digest; one that was never saved has its parameters hashed here."""
+    sha = prior.provenance.params_sha256 or params_sha256(prior.params)
+    return sha if prior.class_label is None else f"{sha}, class {prior.class_label}"
 
 
 def sha256(array: np.ndarray) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from diip_jax.api import restore
 from diip_jax.evaluate.corruptions import Degraded, degrade
-from diip_jax.evaluate.result_files import result_path, sha256, write_arrays
+from diip_jax.evaluate.result_files import identity_of, result_path, sha256, write_arrays
 from diip_jax.loop import Problem
 from diip_jax.methods import Method
 from diip_jax.metrics import lpips_to
@@ -169,7 +169,7 @@ class _Batch:
             "task": self.task,
             **{name: sha256(array) for name, array in self.given.items()},
             "method": settings_but_rules(self.method),
-            "prior": self.prior.provenance.params_sha256,
+            "prior": identity_of(self.prior),
             "dtype": self.prior.dtype,
             "seed": self.seed,
         }

@@ -4,7 +4,8 @@ They bring their own gradient with respect to the image. JAX's permutes or dilat
 backend runs such convolutions more than 10 times slower than plain ones.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -50,7 +51,8 @@ def _forward(x: Array, kernel: Array, padding: Padding, stride: int) -> tuple[Ar
 
 def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = residuals
-    (kernel_gradient,) = jax.linear_transpose(lambda kernel: _direct(padding, x, kernel, stride), kernel)(g)
+    by_taps, directly = (partial(_kernel_gradient, run, padding, stride) for run in (_by_taps, _direct))
+    kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=directly)
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if stride == 1:
         rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
@@ -60,6 +62,28 @@ def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: 
 
 
 convolution.defvjp(_forward, _backward)
+
+
+def _kernel_gradient(
+    run: Callable[..., Array], padding: Padding, stride: int, x: Array, kernel: Array, g: Array
+) -> Array:
+    return jax.linear_transpose(lambda kernel: run(padding, x, kernel, stride), kernel)(g)[0]
+
+
+# XLA's CPU backend takes the gradient of `_direct` as a convolution whose window is as large as the image: in a loop an
+# iteration of DIP takes 25 times as long as with the matrix products that are this one's gradient.
+def _by_taps(padding: Padding, x: Array, kernel: Array, stride: int) -> Array:
+    """`_direct` as the sum over the kernel's taps of what each has seen of the image times its matrix."""
+    (top, bottom), (left, right) = padding
+    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
+    rows, columns = ((n - side) // stride + 1 for n, side in zip(padded.shape[1:3], kernel.shape[:2], strict=True))
+
+    def tap(i: int, j: int) -> Array:
+        seen = padded[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+        return jnp.einsum("bhwi,io->bhwo", seen, kernel[i, j], precision=precision(x.dtype))
+
+    taps = [tap(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+    return functools.reduce(jnp.add, taps)
 
 
 def _adjoint_of_stride_2(g: Array, turned: Array, padding: Padding, size: Sequence[int]) -> Array:
