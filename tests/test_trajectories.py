@@ -12,7 +12,7 @@ from diip_jax.evaluate.corruptions import corrupt, degrade
 from diip_jax.evaluate.trajectories import missing, trajectory
 from diip_jax.methods import BIRD, DIIP
 from diip_jax.metrics import lpips
-from diip_jax.prior import random_prior
+from diip_jax.prior import params_sha256, random_prior
 
 METHOD = DIIP(stride=500, max_iterations=5, k_min=1)
 
@@ -129,7 +129,7 @@ def test_file_names_are_those_of_earlier_versions(prior, clean, tmp_path):
             "gradient": "detached",
             "project": True,
         },
-        "prior": prior.provenance.params_sha256,
+        "prior": params_sha256(prior.params),
         "dtype": "float32",
         "seed": 0,
     }
