@@ -168,9 +168,6 @@ def test_one_entry_alone(arguments, tmp_path, capsys):
         (["--images={tmp}/clean.npz", "--severity=6"], "--severity=6: expected 1 .. 5"),
         (["--images={tmp}/clean.npz", "--protocol=all"], "--tasks: protocols differ in it; name one with --protocol"),
         (["--images={tmp}/clean.npz", "--prior"], "--tasks, --output_dir: no effect with --prior; leave it out"),
-        (["--images={tmp}/clean.npz", "--rules", "--entry=a"], "--entry: no effect with --rules; leave it out"),
-        (["--images={tmp}/clean.npz", "--rules", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
-        (["--images={tmp}/clean.npz", "--rules", "--prior"], "--prior and --rules: one of them"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, extra, message, tmp_path, capsys):

@@ -11,7 +11,7 @@ from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory, trajectory
 from diip_jax.methods import DIIP
 from diip_jax.metrics import lpips
-from diip_jax.stopping import StoppingRule, Verdict, budget, laplacian_variance_peak, loss_slope
+from diip_jax.stopping import StoppingRule, Verdict, averaged, budget, laplacian_variance_peak, loss_slope
 
 
 @pytest.fixture
@@ -74,6 +74,14 @@ def test_rows_hold_the_quality_of_the_selected_iterates(run):
     assert rows[0].k == [6, 9] and rows[0].stopped == 1
     assert rows[1].k == [7, 3] and rows[1].psnr_gap == [] and rows[1].stopped == 1
     assert rows[0].lpips == rows[0].lpips_gap == rows[0].seconds == []
+
+
+def test_a_mean_of_iterates_may_beat_the_best_of_them(run):
+    """Noise that is independent from iterate to iterate averages out: the gap is below 0 then."""
+    noise = 20 * np.random.default_rng(1).standard_normal(run.iterates.shape)
+    noisy = dataclasses.replace(run, iterates=np.rint(run.clean[:, None] + noise).astype(np.uint8))
+    mean = tables.rows_of("noise", "DIIP", noisy, {"mean": averaged(budget(12), 0.9)})[0]
+    assert max(mean.psnr_gap) < -2
 
 
 def test_iterations_until_the_stop_are_paid_for(run):

@@ -7,7 +7,6 @@ baselines         what methods are compared with
 restorers         baselines as one_shot takes them
 costs             seconds, network evaluations and memory
 tables            rules replayed on trajectories, the rows of a table
-rules             how near stopping rules come to the best iterate
 table_text        means with confidence intervals, as markdown
 entries           what a table compares
 protocol          which methods, settings, rules and numbers of images make a table

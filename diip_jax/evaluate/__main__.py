@@ -9,6 +9,7 @@ How long it takes is said on stderr. The corruptions, settings, rules and number
     bird       BIRD beside DIIP, where the kind of degradation is known
     methods    all methods on the papers' tasks
     ablations  k_min and eps, stride, projection, gradient
+    rules      every stopping rule beside the best iterates
     two_phase  1500 iterations
 
 Columns: means over the images with 95 % bootstrap intervals. "PSNR to input" tells a restoration from a copy. "below
@@ -17,8 +18,6 @@ knows the clean image returns. LPIPS is AlexNet's. Seconds are those of an itera
 batch of up to eight images before the first run, times the iterations until the stop; network evaluations likewise, of
 the prior's network, or of the method's own. Memory is what XLA plans for such a batch: parameters, results and
 temporaries.
-
-With --rules it compares the stopping rules with the best iterates instead (`diip_jax.evaluate.rules`).
 
 With --prior it prints instead how well the prior predicts noise on the images: the mean squared error at six timesteps,
 by which checkpoints can be compared. Nothing is kept then.
@@ -32,11 +31,10 @@ from pathlib import Path
 from absl import flags
 
 from diip_jax import command
-from diip_jax.evaluate import noise_prediction, options, rules
-from diip_jax.evaluate.corruptions import CORRUPTIONS
+from diip_jax.evaluate import noise_prediction, options
 from diip_jax.evaluate.runs import compute, jobs_of, table
 from diip_jax.evaluate.table_text import markdown
-from diip_jax.images import check_writable, write_json, write_text
+from diip_jax.images import write_json, write_text
 from diip_jax.prior import bundled_checkpoint
 
 PROGRAM = "diip_jax.evaluate"
@@ -45,7 +43,6 @@ PROGRAM = "diip_jax.evaluate"
 def _flag_values() -> flags.FlagValues:
     values = options.flag_values()
     flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", flag_values=values)
-    flags.DEFINE_boolean("rules", False, "how near stopping rules come to the best iterate", flag_values=values)
     return values
 
 
@@ -76,29 +73,10 @@ def _print_tables(values: flags.FlagValues) -> None:
         print(text, end="" if selection is selections[-1] else "\n")
 
 
-def _print_rules(values: flags.FlagValues) -> None:
-    given = [f"--{name}" for name in ("protocol", "entry", "severity") if values[name].present]
-    if given:
-        raise command.UsageError(f"{', '.join(given)}: no effect with --rules; leave it out")
-    tasks = values.tasks or list(CORRUPTIONS)
-    if not {*tasks} <= {*CORRUPTIONS}:
-        raise command.UsageError(f"--tasks={','.join(tasks)}: expected of {', '.join(CORRUPTIONS)}")
-    folder = command.expanded("output_dir", values.output_dir or "results/rules")
-    check_writable(folder)
-    prior = command.prior_of(values)
-    found = rules.compared(folder / "trajectories", prior, tasks, options.clean_images(values, prior), values.seed)
-    text = rules.markdown(found)
-    write_text(folder / "rules.md", text)
-    write_json(folder / "rules.json", [dataclasses.asdict(gap) for gap in found])
-    print(text, end="")
-
-
 def _evaluate(values: flags.FlagValues) -> None:
     options.check_images_given(values)
-    if values.prior and values.rules:
-        raise command.UsageError("--prior and --rules: one of them")
     with options.extras_asked_for():
-        (_print_noise_prediction if values.prior else _print_rules if values.rules else _print_tables)(values)
+        (_print_noise_prediction if values.prior else _print_tables)(values)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -53,11 +53,10 @@ def method_cost(folder: Path, prior: Prior, method: Inversion, given: Mapping[st
     if path.exists():
         return _read(path)
     lasting = dataclasses.replace(method, stopping="budget", max_iterations=max(method.max_iterations, _TIMED + 1))
-    geometry = method.problem(prior, prior.image_shape).operator.geometry
+    operator = method.problem(prior, prior.image_shape).operator
     height, width, channels = given["y"].shape[1:]
-    image_shape = geometry.image_shape((height, width, channels))
-    needs = method.problem(prior, image_shape).operator.needs
-    known = check_known(needs, given["y"].shape[:3], given.get("masks"), given.get("kernels"))
+    image_shape = operator.geometry.image_shape((height, width, channels))
+    known = check_known(operator.needs, given["y"].shape[:3], given.get("masks"), given.get("kernels"))
     program = compile_loop(prior, lasting, image_shape, given["y"] / np.float32(127.5) - np.float32(1), known)
     program.iterate()
     seconds = np.median([_seconds(program.iterate) for _ in range(_TIMED)]) / len(given["y"])

@@ -81,6 +81,34 @@ class Job(Protocol):
         ...
 
 
+@runtime_checkable
+class _Named(Protocol):
+    """What every entry has, see `Entry`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def images(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfEntry:
+    """What the jobs of all entries share."""
+
+    entry: _Named
+    study: Study
+    task: str
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def images(self) -> int:
+        return min(self.entry.images, len(self.study.clean))
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One trajectory for every task, and the rules that are judged on it.
@@ -107,21 +135,11 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrajectoryJob:
+class TrajectoryJob(_OfEntry):
     """A trajectory of a method, see `Job`."""
 
     entry: Entry
-    study: Study
-    task: str
     method: Inversion
-
-    @property
-    def name(self) -> str:
-        return self.entry.name
-
-    @property
-    def images(self) -> int:
-        return min(self.entry.images, len(self.study.clean))
 
     @property
     def _arguments(self) -> tuple[Path, Prior, str, np.ndarray, Inversion]:
@@ -190,21 +208,11 @@ class OneShotEntry:
 
 
 @dataclasses.dataclass(frozen=True)
-class OneShotJob:
+class OneShotJob(_OfEntry):
     """Images restored without iterates, see `Job`."""
 
     entry: OneShotEntry
-    study: Study
-    task: str
     restorer: Restorer
-
-    @property
-    def name(self) -> str:
-        return self.entry.name
-
-    @property
-    def images(self) -> int:
-        return min(self.entry.images, len(self.study.clean))
 
     @property
     def _arguments(self) -> tuple[Path, Prior, str, np.ndarray, Restorer]:

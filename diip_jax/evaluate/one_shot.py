@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from diip_jax.evaluate.corruptions import corrupt
-from diip_jax.evaluate.result_files import identity_of, result_path, sha256, write_arrays
+from diip_jax.evaluate.result_files import Batch, missing_files, parts_of, sha256, write_arrays
 from diip_jax.evaluate.trajectories import BATCH_SIZE
 from diip_jax.prior import Prior
 
@@ -66,7 +66,7 @@ def one_shot(
     Raises:
         ValueError: an unknown task or severity.
     """
-    batches = _batches(prior, task, clean, restorer, seed, severity, batch_size)
+    batches = [_Batch(prior, task, part, seed, severity, restorer) for part in parts_of(clean, batch_size)]
     images = [batch.restored(folder, progress) for batch in batches]
     return OneShot(np.concatenate(images), np.concatenate([batch.y for batch in batches]), clean)
 
@@ -83,21 +83,15 @@ def missing(
     batch_size: int = BATCH_SIZE,
 ) -> dict[Path, int]:
     """The files that `one_shot` with these arguments would have to compute, and the number of images of each."""
-    batches = _batches(prior, task, clean, restorer, seed, severity, batch_size)
-    files = {batch.path(folder): len(batch.clean) for batch in batches}
-    return {path: images for path, images in files.items() if not path.exists()}
+    parts = parts_of(clean, batch_size)
+    return missing_files(folder, [_Batch(prior, task, part, seed, severity, restorer) for part in parts])
 
 
 @dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Images that share a file."""
+class _Batch(Batch):
+    """Images for a restorer."""
 
-    prior: Prior
-    task: str
-    clean: np.ndarray
     restorer: Restorer
-    seed: int
-    severity: int | None
 
     @cached_property
     def y(self) -> np.ndarray:
@@ -105,18 +99,11 @@ class _Batch:
 
     @property
     def decides(self) -> dict[str, Any]:
-        return {
-            "task": self.task,
+        return super().decides | {
             "y": sha256(self.y),
             "restorer": type(self.restorer).__name__,
             "settings": dataclasses.asdict(self.restorer),  # type: ignore[call-overload]  # a dataclass, see Restorer
-            "prior": identity_of(self.prior),
-            "dtype": self.prior.dtype,
-            "seed": self.seed,
         }
-
-    def path(self, folder: Path) -> Path:
-        return result_path(folder, self.task, self.decides)
 
     def restored(self, folder: Path, progress: Callable[[int], None] | None) -> np.ndarray:
         path = self.path(folder)
@@ -127,10 +114,3 @@ class _Batch:
                 progress(len(self.clean))
         with np.load(path) as stored:
             return stored["images"]
-
-
-def _batches(
-    prior: Prior, task: str, clean: np.ndarray, restorer: Restorer, seed: int, severity: int | None, batch_size: int
-) -> list[_Batch]:
-    parts = [clean[i : i + batch_size] for i in range(0, len(clean), batch_size)]
-    return [_Batch(prior, task, part, restorer, seed, severity) for part in parts]

@@ -127,7 +127,7 @@ def report(line: str) -> None:
 
 def _has_lpips(image: np.ndarray) -> bool:
     try:
-        lpips(image / 127.5 - 1, image / 127.5 - 1)
+        lpips(image, image)
     except (ImportError, ValueError) as error:
         report(f"LPIPS is left out: {error}")
         return False

@@ -182,6 +182,27 @@ ABLATIONS = Protocol(
     possible=tuple(CORRUPTIONS),
 )
 
+# Every rule with its defaults, and what was tried beside them; one setting for all corruptions.
+RULES = Protocol(
+    entries=(
+        Entry(
+            "DIIP",
+            _always(DIIP(stride=200)),
+            ("paper", "robust", "wmv", "emv", "discrepancy", "averaged", "combined", "budget"),
+            16,
+            variants={
+                "wmv, patience 5": {"stopping": "wmv", "patience": 5},
+                "wmv, window 20, patience 20": {"stopping": "wmv", "window": 20, "patience": 20},
+                "combined, explained 0.9": {"stopping": "combined", "explained": 0.9},
+                "combined, explained 0.95": {"stopping": "combined", "explained": 0.95},
+                "combined, sharpness_ratio 1": {"stopping": "combined", "sharpness_ratio": 1.0},
+            },
+        ),
+    ),
+    tasks=tuple(CORRUPTIONS),
+    possible=tuple(CORRUPTIONS),
+)
+
 # The length of the note's study is 1500 iterations, its rate 0.0015.
 TWO_PHASE = Protocol(
     entries=(
@@ -199,5 +220,6 @@ PROTOCOLS = {
     "bird": BLIND,
     "methods": METHODS,
     "ablations": ABLATIONS,
+    "rules": RULES,
     "two_phase": TWO_PHASE,
 }

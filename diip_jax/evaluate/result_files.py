@@ -6,7 +6,8 @@ An interrupted run goes on where it stopped, and other settings never mix in.
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,49 @@ import numpy as np
 
 from diip_jax.images import write_bytes
 from diip_jax.prior import Prior, params_sha256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Corrupted images that are restored together and share a file; what restores them, a subclass adds.
+
+    Attributes:
+        prior: the prior.
+        task: name of a corruption. severity: of it, None for its standard one; it decides through the pixels.
+        clean: `[n, H, W, C]` uint8.
+        seed: of the corruption and the restoration.
+    """
+
+    prior: Prior
+    task: str
+    clean: np.ndarray
+    seed: int
+    severity: int | None
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {
+            "task": self.task,
+            "prior": identity_of(self.prior),
+            "dtype": self.prior.dtype,
+            "seed": self.seed,
+        }
+
+    def path(self, folder: Path) -> Path:
+        """Its file."""
+        return result_path(folder, self.task, self.decides)
+
+
+def parts_of(clean: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """The images batch by batch; the last one may be smaller."""
+    return [clean[i : i + batch_size] for i in range(0, len(clean), batch_size)]
+
+
+def missing_files(folder: Path, batches: Sequence[Batch]) -> dict[Path, int]:
+    """The batches' files that are not there yet, and the number of images of each."""
+    files = {batch.path(folder): len(batch.clean) for batch in batches}
+    return {path: images for path, images in files.items() if not path.exists()}
 
 
 def identity_of(prior: Prior) -> str:

