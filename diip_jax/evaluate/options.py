@@ -50,9 +50,7 @@ def flag_values() -> flags.FlagValues:
     flags.DEFINE_list("tasks", None, "corruptions; without it those of the protocol", flag_values=values)
     flags.DEFINE_integer("severity", None, "of the corruptions; without it the standard one", flag_values=values)
     flags.DEFINE_multi_string("entry", [], "only these entries of the protocol; repeatable", flag_values=values)
-    flags.DEFINE_string(
-        "output_dir", None, "what is computed, and what is made of it; without it results/PROTOCOL", flag_values=values
-    )
+    flags.DEFINE_string("output_dir", "results", "what is computed, and what is made of it", flag_values=values)
     flags.DEFINE_integer(
         "seed", 0, "of corruptions and restorations; with --prior of the noise", lower_bound=0, flag_values=values
     )
@@ -100,7 +98,7 @@ def study(values: flags.FlagValues, perceptual: bool = True) -> Study:
         UsageError: no images are named, or none are left.
         ImageError: images cannot be read, or the folder cannot be written to.
     """
-    folder = command.expanded("output_dir", values.output_dir or f"results/{values.protocol}")
+    folder = command.expanded("output_dir", values.output_dir)
     check_writable(folder)
     prior = command.prior_of(values)
     clean = clean_images(values, prior)
