@@ -52,18 +52,26 @@ _LOGIT = 32.0
 
 
 def kernel_logits(size: int) -> KernelModel:
-    """k = softmax(32 eta), eta `[K, K]`, from a Gaussian of standard deviation K / 6 px on.
+    """k = softmax(S eta S^T), eta `[K, K]`, from a Gaussian of standard deviation K / 6 px on.
+
+    S smooths by a Gaussian of 1 px: what the noise of y does to single values cancels out, and real kernels have no
+    lone pixels. Values far apart stay independent.
 
     Raises:
         ValueError: an even size.
     """
     radius, sigma = _odd(size) // 2, size / 6
+    offsets = jnp.arange(-radius, radius + 1.0)
+    smoothing = _LOGIT**0.5 * jax.nn.softmax(-((offsets[:, None] - offsets) ** 2) / 2, axis=1)
 
     def init(key: PRNGKey) -> Float[Array, "K K"]:
-        squares = jnp.arange(-radius, radius + 1.0) ** 2
-        return -(squares[:, None] + squares) / (2 * sigma**2) / _LOGIT
+        return -(offsets[:, None] ** 2 + offsets**2) / (2 * sigma**2) / _LOGIT
 
-    return KernelModel(init, lambda eta, known: jax.nn.softmax(_LOGIT * eta, axis=(0, 1)), size)
+    def apply(eta: Any, known: Known) -> Float[Array, "K K"]:
+        logits = jnp.einsum("ir,rc,jc->ij", smoothing, eta, smoothing, precision=jax.lax.Precision.HIGHEST)
+        return jax.nn.softmax(logits, axis=(0, 1))
+
+    return KernelModel(init, apply, size)
 
 
 def known_kernel(size: int) -> KernelModel:
@@ -81,6 +89,9 @@ def known_kernel(size: int) -> KernelModel:
     return KernelModel(lambda key: (), apply, _odd(size), needs=("kernel",))
 
 
+_FAINT = 0.1
+
+
 def centred(kernel: KernelModel) -> KernelModel:
     """The same kernel moved so that its centre of mass is the centre, see `to_centre`.
 
@@ -93,10 +104,13 @@ def centred(kernel: KernelModel) -> KernelModel:
 def to_centre(kernels: Float[Array, "n K K"]) -> Float[Array, "n K K"]:
     """Moves kernels together, so that the centre of mass of their mean is the centre, and each has sum 1 again.
 
-    Values are shared linearly between neighbours; what leaves the frame is lost.
+    What is below a tenth of the highest value has no mass: faint values at the rim, which an estimate has and a real
+    kernel has not, would pull the centre. Values are shared linearly between neighbours; what leaves the frame is lost.
     """
     offsets = jnp.arange(kernels.shape[-1]) - kernels.shape[-1] // 2.0
-    mean = kernels.mean(axis=0) / kernels.mean(axis=0).sum()
+    mean = kernels.mean(axis=0)
+    mean = jnp.maximum(mean - _FAINT * mean.max(), 0)
+    mean = mean / mean.sum()
 
     def shares(masses: Float[Array, " K"]) -> Float[Array, "K K"]:
         """What of the value at j comes to lie on i."""
