@@ -35,8 +35,8 @@ def _always(method: Inversion) -> Callable[[str], Inversion]:
     return lambda task: method
 
 
-# What a user gets, but for the stride: 200 halves the time. What a rule does not decide within the trajectory is decided
-# by its end.
+# What a user gets, but for the stride: 200 halves the time. What a rule does not decide within the trajectory is
+# decided by its end.
 _DIIP = Entry("DIIP", _always(DIIP(stride=200)), ("robust", "combined", "paper"), 16)
 
 QUALITY = Protocol(
