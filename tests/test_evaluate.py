@@ -268,6 +268,7 @@ def test_ablations_change_one_thing_at_a_time():
     ]
     printed = {"learning_rate", "max_iterations", "stopping"}
     assert changed == [{"stride"}, {"stride"}, {"project"}, printed, {"gradient"}]
+    assert all(each.max_iterations > each.k_min for each in (base, *others))
     rules = [dataclasses.replace(base, **change) for change in ABLATIONS.entries[0].variants.values()]
     assert {(rule.k_min, rule.eps) for rule in rules} == {(50, 1e-3), (150, 1e-3), (100, 5e-3), (100, 5e-4)}
     assert all(rule.stopping == "paper" and rule.k_min < rule.max_iterations for rule in rules)

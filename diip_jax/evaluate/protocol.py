@@ -104,7 +104,7 @@ def _each_task(restorer: Restorer) -> Callable[[str], Restorer]:
 
 
 def _bird_where_told(task: str) -> Inversion | None:
-    return BIRD(**_OPERATORS[task], stride=200) if task in _OPERATORS else None
+    return _bird(task) if task in _OPERATORS else None
 
 
 # "Early Stopping for Deep Image Prior" (Wang et al., TMLR 2023): windows of 100 iterates, or a weight of 0.1 of the

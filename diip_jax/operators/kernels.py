@@ -52,7 +52,7 @@ _LOGIT = 32.0
 
 
 def kernel_logits(size: int) -> KernelModel:
-    """k = softmax(S eta S^T), eta `[K, K]`, from a Gaussian of standard deviation K / 6 px on.
+    """k = softmax(32 S eta S^T), eta `[K, K]`, from a Gaussian of standard deviation K / 6 px on.
 
     S smooths by a Gaussian of 1 px: what the noise of y does to single values cancels out, and real kernels have no
     lone pixels. Values far apart stay independent.
@@ -61,14 +61,15 @@ def kernel_logits(size: int) -> KernelModel:
         ValueError: an even size.
     """
     radius, sigma = _odd(size) // 2, size / 6
-    offsets = jnp.arange(-radius, radius + 1.0)
-    smoothing = _LOGIT**0.5 * jax.nn.softmax(-((offsets[:, None] - offsets) ** 2) / 2, axis=1)
 
     def init(key: PRNGKey) -> Float[Array, "K K"]:
-        return -(offsets[:, None] ** 2 + offsets**2) / (2 * sigma**2) / _LOGIT
+        squares = jnp.arange(-radius, radius + 1.0) ** 2
+        return -(squares[:, None] + squares) / (2 * sigma**2) / _LOGIT
 
     def apply(eta: Any, known: Known) -> Float[Array, "K K"]:
-        logits = jnp.einsum("ir,rc,jc->ij", smoothing, eta, smoothing, precision=jax.lax.Precision.HIGHEST)
+        pixels = jnp.arange(size)
+        smoothing = jax.nn.softmax(-((pixels[:, None] - pixels) ** 2) / 2, axis=1)
+        logits = jnp.einsum("ir,rc,jc->ij", smoothing, _LOGIT * eta, smoothing, precision=jax.lax.Precision.HIGHEST)
         return jax.nn.softmax(logits, axis=(0, 1))
 
     return KernelModel(init, apply, size)
