@@ -219,12 +219,12 @@ def _psnr(image: Image, reference: Image) -> Scalar:
 
 
 @partial(jax.jit, static_argnames=("mesh", "method", "monitored"))
-def _start(mesh, prior, method, monitored, y, keys, stopped):
+def _start(mesh, prior, method, monitored, y, keys, stopped, known):
     def start(prior, part):
         problem = _problem(prior, method, y.shape[1:], monitored)
         return loop.start(problem, *part)
 
-    return distribute.on_each_device(start, mesh)(prior, (y, keys, stopped))
+    return distribute.on_each_device(start, mesh)(prior, (y, keys, stopped, known))
 
 
 @partial(jax.jit, static_argnames=("mesh", "method", "one_by_one"), donate_argnames=("state",))
@@ -240,8 +240,8 @@ def _advance(mesh, prior, method, given, state, until, one_by_one):
 def _run(mesh: Mesh, prior: Prior, method: Method, inputs: tuple, report: Any, report_every: int) -> loop.State:
     """One batch to its end; of the final state what the result needs."""
     given, keys, stopped = inputs
-    y, references, _ = given
-    state = _start(mesh, prior, method, references is not None, y, keys, stopped)
+    y, references, known = given
+    state = _start(mesh, prior, method, references is not None, y, keys, stopped, known)
     one_by_one = distribute.on_cpu(mesh)
     limit = next(iter(state.traces.values())).shape[-1]
     until = 0

@@ -70,7 +70,7 @@ def compile_loop(
     def advance_all(prior: Prior, y: Array, known: Known, state: loop.State, until: Array) -> loop.State:
         return distribute.on_each_device(advance, mesh)((prior, until), (y, known, state))
 
-    state = jax.jit(distribute.on_each_device(start, mesh))(prior, (y, keys, stopped))
+    state = jax.jit(distribute.on_each_device(start, mesh))(prior, (y, keys, stopped, known))
     began = time.monotonic()
     program = jax.jit(advance_all, donate_argnames="state").lower(prior, y, known, state, jnp.int32(0)).compile()
     compile_seconds = time.monotonic() - began

@@ -15,7 +15,7 @@ import optax
 from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Image, Images, Key, Observed, Scalar
 from diip_jax.generators import Generator
 from diip_jax.operators import Known, Operator
-from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, diverged, first_of, laplacian_variance
+from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, diverged, first_of, laplacian_variance, shown
 
 
 def mean_squared_error(prediction: Observed, y: Observed, known: Known) -> Scalar:
@@ -89,6 +89,7 @@ def start(
     y: Float[Array, "B h w C"],
     keys: Key[Array, " B"],
     stopped: Bool[Array, " B"] | None = None,
+    known: Known = Known(),
 ) -> State:
     """The state before the first iteration.
 
@@ -96,11 +97,12 @@ def start(
         y: the degraded images `[B, h, w, C]`, float32 in [-1, 1].
         keys: one random key per image; an image's result depends on its own key alone.
         stopped: images that take no part (padding of an incomplete batch).
+        known: what is known of each image's degradation; of what is hidden the stopping rules see nothing either.
     """
     if stopped is None:
         stopped = jnp.zeros(y.shape[0], bool)
 
-    def start_one(y: Observed, key: Array, stopped: Flag) -> State:
+    def start_one(y: Observed, key: Array, stopped: Flag, known: Known) -> State:
         u_key, eta_key, iterates_key = jax.random.split(key, 3)
         u, eta = problem.generator.init(u_key), problem.operator.init(eta_key)
         image = jnp.zeros_like(y, shape=problem.generator.image_shape)
@@ -117,13 +119,13 @@ def start(
             eta=eta,
             u_moments=problem.optimizer.init(u),
             eta_moments=problem.operator_optimizer.init(eta),
-            rule=problem.rule.init(image, y),
+            rule=problem.rule.init(image, shown(y, known.mask)),
             verdict=Verdict(stopped, k, k, image),
             traces={name: not_reached(k) for name in names},
             estimates=jax.tree.map(not_reached, jax.eval_shape(problem.operator.estimates, eta)),
         )
 
-    return jax.vmap(start_one)(y, keys, stopped)
+    return jax.vmap(start_one)(y, keys, stopped, known)
 
 
 def advance(

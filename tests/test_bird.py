@@ -84,6 +84,7 @@ def test_every_degradation_restores_images_of_its_size(degradation):
         kernel_size=3,
         learning_rate=0.02,
         operator_learning_rate=0.02,
+        stopping="budget",
         stride=250,
         max_iterations=15,
     )

@@ -128,3 +128,20 @@ def test_the_defaults_are_the_numbers_of_the_paper():
 
     assert inspect.signature(stopping.laplacian_variance_peak).parameters["k_min"].default == 100
     assert inspect.signature(stopping.loss_slope).parameters["eps"].default == 0.001
+
+
+def test_sharpness_and_variance_of_y_are_those_of_what_is_shown():
+    y = np.random.default_rng(0).uniform(-1, 1, (16, 16, 3)).astype(np.float32)
+    hidden = y.copy()
+    hidden[:, 8:] = np.nan
+    seen = laplacian_variance(jnp.asarray(hidden))
+    grey = y[:, :8] @ np.array([0.299, 0.587, 0.114], np.float32)
+    inner = scipy.ndimage.laplace(grey.astype(np.float64), mode="mirror")[:, :7]
+    np.testing.assert_allclose(seen, inner.var(), rtol=1e-5)
+    # Formed at 0.08 of the variance of what is shown, and sharper than it: the peak is found as if that were all.
+    loss, sharp = (
+        np.linspace(0.2, 0, 40) * y.var(),
+        seen * np.concatenate([np.linspace(1, 3, 30), np.linspace(2.9, 2, 10)]),
+    )
+    found, _ = run(sharpness_peak(patience=5), loss, sharp, [jnp.zeros(y.shape)] * 40, jnp.asarray(hidden))
+    assert found == (34, 29, "sharpness")

@@ -159,6 +159,16 @@ def test_what_is_known_of_each_image_reaches_its_operator(y):
     assert np.abs(restored[shown] - first[shown]).mean() > 0.1
 
 
+def test_stopping_rules_see_nothing_of_what_is_hidden(y):
+    shown = jnp.ones((3, 6, 5), bool).at[1, 2:5, 1:4].set(False)
+    rule = StoppingRule(lambda image, y: y, budget(3).update, ("budget",))
+    problem = _problem(operator=mask(), stopping=rule)
+    state = loop.start(problem, y, jax.random.split(jax.random.key(0), 3), known=Known(mask=shown))
+    seen = state.rule[1]
+    np.testing.assert_array_equal(np.isnan(seen).all(-1), ~shown)
+    np.testing.assert_array_equal(seen[shown], y[shown])
+
+
 def test_padding_is_never_worked_on(y):
     problem = _problem()
     keys = jax.random.split(jax.random.key(0), 3)

@@ -58,6 +58,18 @@ def test_replay_shows_a_rule_the_degraded_image_as_the_method_was_given_it(run):
     assert tables.replay(rule, down).selected.tolist() == [0, 0]
 
 
+def test_replay_shows_a_rule_nothing_of_what_is_hidden(run):
+    """A rule that fires at once where a pixel of y is not known."""
+    rule = StoppingRule(
+        lambda image, y: jnp.isnan(y).any(),
+        lambda state, seen: (state, Verdict(state, jnp.zeros_like(seen.k), seen.k, seen.image)),
+        ("hidden",),
+    )
+    masks = np.ones(run.y.shape[:3], bool)
+    masks[1, 2, 3] = False
+    assert tables.replay(rule, dataclasses.replace(run, masks=masks)).selected.tolist() == [11, 0]
+
+
 def test_oracle_is_the_iterate_of_the_highest_psnr(run):
     assert tables.oracle(run).tolist() == [7, 3]
 

@@ -104,6 +104,7 @@ def test_a_method_is_given_what_it_asks_for(prior, clean, tmp_path):
     masks = np.stack([degrade("hole", image).mask for image in clean[:2]])
     np.testing.assert_array_equal(run.iterates[:, -1], restore(prior, run.y, hole, masks=masks).images)
     assert run.kernels is None and run.head(1).kernels is None
+    np.testing.assert_array_equal(run.masks, masks)
     with pytest.raises(ValueError, match="corruption 'x4' has no mask, which the method needs to know"):
         trajectory(tmp_path, prior, "x4", clean[:1], hole)
 

@@ -11,7 +11,7 @@ import numpy as np
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory
 from diip_jax.metrics import kernel_correlation, lpips, psnr, ssim
-from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, first_of
+from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, first_of, shown
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def replay(rule: StoppingRule, run: Trajectory) -> Replay:
     length = run.iterates.shape[1]
     whole = first_of(rule, budget(length))
 
-    def one(given: tuple[jax.Array, ...]) -> tuple[Verdict, jax.Array]:
-        iterates, loss, sharpness, y = given
+    def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
+        iterates, loss, sharpness, y, mask = given
 
         def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
             state, _, k = carry
@@ -109,10 +109,11 @@ def replay(rule: StoppingRule, run: Trajectory) -> Replay:
         first = _signed(iterates[0])
         start = Verdict(jnp.bool_(False), jnp.int32(0), jnp.int32(0), first)
         return jax.lax.while_loop(
-            lambda carry: ~carry[1].stop, step, (whole.init(first, _signed(y)), start, jnp.int32(0))
+            lambda carry: ~carry[1].stop, step, (whole.init(first, shown(_signed(y), mask)), start, jnp.int32(0))
         )[1:]
 
-    given = (run.iterates, run.loss, run.laplacian_variance, run.y if run.observation is None else run.observation)
+    y = run.y if run.observation is None else run.observation
+    given = (run.iterates, run.loss, run.laplacian_variance, y, run.masks)
     verdict, iterations = jax.jit(lambda given: jax.lax.map(one, given))(given)
     fired = [whole.names[reason] != "budget" for reason in verdict.reason]
     images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)

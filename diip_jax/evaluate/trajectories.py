@@ -35,6 +35,7 @@ class Trajectory:
         kernels: `[n, K, k, k]` float32, the estimated blur kernel at every iterate, None where none was.
         lpips: `[n, K]` float32, LPIPS (AlexNet) of every iterate to the clean image, None where it was not asked for.
         observation: `[n, h, w, C]` uint8, the degraded images as the method was given them, None where that is `y`.
+        masks: `[n, h, w]` bool, where the method was shown them; None: everywhere.
     """
 
     iterates: np.ndarray
@@ -46,6 +47,7 @@ class Trajectory:
     kernels: np.ndarray | None = None
     lpips: np.ndarray | None = None
     observation: np.ndarray | None = None
+    masks: np.ndarray | None = None
 
     def head(self, n: int) -> "Trajectory":
         """The first n images."""
@@ -168,7 +170,8 @@ class _Batch(Batch):
             write_arrays(path, dataclasses.asdict(run), self.decides)
         with np.load(path) as stored:
             values = {f.name: stored[f.name] for f in dataclasses.fields(Trajectory) if f.name in stored}
-        run = Trajectory(**(values | {"seconds": float(values["seconds"])}))
+        values |= {"seconds": float(values["seconds"]), "masks": self.given.get("masks")}
+        run = Trajectory(**values)
         return dataclasses.replace(run, lpips=self._lpips(path, run)) if perceptual else run
 
     def _lpips(self, trajectory: Path, run: Trajectory) -> np.ndarray:

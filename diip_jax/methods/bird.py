@@ -26,6 +26,9 @@ _KERNELS = {"network": operators.kernel_network, "logits": operators.kernel_logi
 class BIRD(NoiseInversion):
     """Settings of BIRD: those of `NoiseInversion`, and of the operator. The defaults are for the bundled prior.
 
+    With the right operator what remains of y is its noise: "discrepancy" stops there. An image of few pixels is fitted
+    beyond it soon, a larger one hardly ever.
+
     The preset "paper" has what section 4 prints for all tasks, "code" what the released scripts set for each; they
     differ, see `PAPER` and `CODE`.
 
@@ -48,7 +51,7 @@ class BIRD(NoiseInversion):
     """
 
     max_iterations: int = 200
-    stopping: Stopping = "budget"
+    stopping: Stopping = "discrepancy"
     degradation: Degradation = "blur"
     kernel_size: int = 15
     kernel_model: Kernel = "logits"

@@ -18,7 +18,7 @@ from diip_jax.stopping.curves import (
     sharpness_peak,
 )
 from diip_jax.stopping.discrepancy import discrepancy, noise_level
-from diip_jax.stopping.rule import Observation, StoppingRule, Verdict, budget, diverged, first_of
+from diip_jax.stopping.rule import Observation, StoppingRule, Verdict, budget, diverged, first_of, shown
 from diip_jax.stopping.variance import exponential_moving_variance, windowed_moving_variance
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "loss_threshold",
     "noise_level",
     "sharpness_peak",
+    "shown",
     "windowed_moving_variance",
 ]

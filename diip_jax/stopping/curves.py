@@ -23,12 +23,13 @@ def laplacian_variance(image: Image) -> Scalar:
     """Variance of the Laplacian of the grey image: how sharp it is.
 
     Equals OpenCV's `Laplacian(grey).var()` (4-neighbour stencil, mirrored border, Rec. 601 grey) in units of the
-    image's own range squared; images of one channel are taken as they are.
+    image's own range squared; images of one channel are taken as they are. Pixels that are NaN, and their neighbours,
+    do not count.
     """
     grey = image @ jnp.array([0.299, 0.587, 0.114], image.dtype) if image.shape[-1] == 3 else image.mean(axis=-1)
     p = jnp.pad(grey, 1, mode="reflect")
     laplacian = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:] - 4 * grey
-    return laplacian.var()
+    return jnp.nanvar(laplacian)
 
 
 def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: float = 0.0) -> StoppingRule:
@@ -85,7 +86,7 @@ def sharpness_peak(explained: float = 0.92, sharpness_ratio: float = 1.8, *, pat
         raise ValueError(f"sharpness_ratio={sharpness_ratio}: expected above 0")
 
     def init(image: Image, y: Observed) -> _SharpnessState:
-        least, formed = sharpness_ratio * laplacian_variance(y), (1 - explained) * y.var()
+        least, formed = sharpness_ratio * laplacian_variance(y), (1 - explained) * jnp.nanvar(y)
         return _SharpnessState(least, formed, jnp.zeros_like(y, bool, shape=()))
 
     def update(state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:

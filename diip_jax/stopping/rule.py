@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from diip_jax.array_types import Any, Count, Flag, Image, Observed, Scalar
+from diip_jax.array_types import Any, Array, Bool, Count, Flag, Image, Observed, Scalar
 
 
 class Observation(NamedTuple):
@@ -38,7 +38,7 @@ class StoppingRule(NamedTuple):
 
     Attributes:
         init: (image, y) -> state; the image only gives the shape and dtype of the iterates, y is the degraded image
-            that they are fitted to, `[h, w, C]`.
+            that they are fitted to, `[h, w, C]`, NaN where nothing is known of it, see `shown`.
         update: (state, observation) -> (state, verdict); called once per iterate, k = 0, 1, 2, ...
         names: what `Verdict.reason` stands for.
     """
@@ -46,6 +46,11 @@ class StoppingRule(NamedTuple):
     init: Callable[[Image, Observed], Any]
     update: Callable[[Any, Observation], tuple[Any, Verdict]]
     names: tuple[str, ...]
+
+
+def shown(y: Observed, mask: Bool[Array, "h w"] | None) -> Observed:
+    """y with NaN where a mask hides it: `StoppingRule.init` is not to take for a picture, or noise, what is none."""
+    return y if mask is None else jnp.where(mask[..., None], y, jnp.nan)
 
 
 def budget(iterations: int) -> StoppingRule:
