@@ -16,7 +16,17 @@ from diip_jax.evaluate import options
 from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
 from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.noise_prediction import noise_prediction_errors
-from diip_jax.evaluate.protocol import ABLATIONS, BLIND, METHODS, PROTOCOLS, QUALITY, TWO_PHASE, Protocol
+from diip_jax.evaluate.protocol import (
+    ABLATIONS,
+    BLIND,
+    METHODS,
+    PROTOCOLS,
+    QUALITY,
+    SAMPLED,
+    TWO_PHASE,
+    Protocol,
+    advised,
+)
 from diip_jax.evaluate.restorers import Classical
 from diip_jax.methods import BIRD, DIIP, DIP, method_named
 from diip_jax.prior import load_prior, random_prior, save_prior
@@ -168,12 +178,34 @@ def test_one_entry_alone(arguments, tmp_path, capsys):
         (["--images={tmp}/clean.npz", "--severity=6"], "--severity=6: expected 1 .. 5"),
         (["--images={tmp}/clean.npz", "--protocol=all"], "--tasks: protocols differ in it; name one with --protocol"),
         (["--images={tmp}/clean.npz", "--prior"], "--tasks, --output_dir: no effect with --prior; leave it out"),
+        (["--images={tmp}/clean.npz", "--samples=2", "--entry=a"], "--entry: no effect with --samples; leave it out"),
+        (["--images={tmp}/clean.npz", "--samples=2", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
+        (["--images={tmp}/clean.npz", "--samples=1"], "--samples"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, extra, message, tmp_path, capsys):
     assert command.main([*arguments, *(part.format(tmp=tmp_path) for part in extra)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("diip_jax.evaluate: error: ") and message in error and error.count("\n") == 1
+
+
+def test_several_restorations_of_an_image_are_compared(arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "advised", lambda task: DIIP(stride=500, max_iterations=2, stopping="budget"))
+    given = [*arguments[:2], "--samples=2", f"--images={tmp_path / 'clean.npz'}", "--count=2"]
+    assert command.main(given) == 0
+    captured = capsys.readouterr()
+    assert [line.split("|")[1].strip() for line in captured.out.splitlines()[2:]] == [*SAMPLED]
+    assert captured.err.splitlines() == [f"{task}: 2 restorations of 2 images" for task in SAMPLED]
+    assert (tmp_path / "out" / "samples2.md").read_text() == captured.out
+    assert command.main([*given, "--tasks=noise"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and captured.out.count("\n") == 3
+
+
+def test_the_advised_method_is_bird_where_its_operator_says_something():
+    assert all(isinstance(advised(task), DIIP) for task in ("noise", "jpeg", "raindrops"))
+    assert advised("hole") == BIRD(degradation="mask", stride=200)
+    assert advised("motion_blur") == BIRD(kernel_size=15, stride=200)
 
 
 def test_the_prior_is_judged_on_the_same_images(arguments, tmp_path, capsys):

@@ -19,6 +19,10 @@ batch of up to eight images before the first run, times the iterations until the
 the prior's network, or of the method's own. Memory is what XLA plans for such a batch: parameters, results and
 temporaries.
 
+With --samples=4 it prints instead what several restorations of an image are worth: how much nearer their mean is to
+the clean image than one of them, and how well their standard deviation tells where it is wrong. The method is the one
+that the README advises for the task: BIRD where its operator has something to learn or to know, else DIIP.
+
 With --prior it prints instead how well the prior predicts noise on the images: the mean squared error at six timesteps,
 by which checkpoints can be compared. Nothing is kept then.
 """
@@ -31,7 +35,9 @@ from pathlib import Path
 from absl import flags
 
 from diip_jax import command
-from diip_jax.evaluate import noise_prediction, options
+from diip_jax.evaluate import noise_prediction, options, spread
+from diip_jax.evaluate.corruptions import CORRUPTIONS
+from diip_jax.evaluate.protocol import SAMPLED, advised
 from diip_jax.evaluate.runs import compute, jobs_of, table
 from diip_jax.evaluate.table_text import markdown
 from diip_jax.images import write_json, write_text
@@ -43,19 +49,50 @@ PROGRAM = "diip_jax.evaluate"
 def _flag_values() -> flags.FlagValues:
     values = options.flag_values()
     flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", flag_values=values)
+    flags.DEFINE_integer(
+        "samples", None, "what so many restorations of an image are worth", lower_bound=2, flag_values=values
+    )
     return values
 
 
-def _print_noise_prediction(values: flags.FlagValues) -> None:
-    given = [f"--{name}" for name in options.OF_PROTOCOLS if values[name].present]
+def _refuse(values: flags.FlagValues, names: Sequence[str], mode: str) -> None:
+    given = [f"--{name}" for name in names if values[name].present]
     if given:
-        raise command.UsageError(f"{', '.join(given)}: no effect with --prior; leave it out")
+        raise command.UsageError(f"{', '.join(given)}: no effect with {mode}; leave it out")
+
+
+def _print_noise_prediction(values: flags.FlagValues) -> None:
+    _refuse(values, (*options.OF_PROTOCOLS, "samples"), "--prior")
     prior = command.prior_of(values)
     clean = options.clean_images(values, prior)
     t = noise_prediction.timesteps(prior.schedule)
     errors = noise_prediction.noise_prediction_errors(prior, clean, t, values.seed)
     name = Path(values.checkpoint or bundled_checkpoint()).name
     print(noise_prediction.markdown(f"{name}, {prior.dtype}, {len(clean)} images", t, errors), end="")
+
+
+def _print_spread(values: flags.FlagValues) -> None:
+    _refuse(values, ("protocol", "entry"), "--samples")
+    tasks = options.tasks_of(values, SAMPLED, tuple(CORRUPTIONS))
+    study = options.study(values, perceptual=False)
+    rows = []
+    for task in tasks:
+        method = advised(task)
+        samples = spread.restored_samples(
+            study.folder / "samples",
+            study.prior,
+            task,
+            study.clean,
+            method,
+            values.samples,
+            seed=study.seed,
+            severity=study.severity,
+            report=options.report,
+        )
+        rows.append(spread.spread_of(task, type(method).__name__, samples, study.clean))
+    text = spread.markdown(rows, values.samples)
+    write_text(study.folder / f"samples{values.samples}.md", text)
+    print(text, end="")
 
 
 def _print_tables(values: flags.FlagValues) -> None:
@@ -76,7 +113,8 @@ def _print_tables(values: flags.FlagValues) -> None:
 def _evaluate(values: flags.FlagValues) -> None:
     options.check_images_given(values)
     with options.extras_asked_for():
-        (_print_noise_prediction if values.prior else _print_tables)(values)
+        printed = _print_noise_prediction if values.prior else _print_spread if values.samples else _print_tables
+        printed(values)
 
 
 def main(arguments: Sequence[str]) -> int:

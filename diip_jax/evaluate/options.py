@@ -77,15 +77,25 @@ def _selection(values: flags.FlagValues, name: str) -> Selection:
     if len(entries) < len(set(values.entry)) or not entries:
         expected = "; ".join(entry.name for entry in protocol.entries)
         raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
-    tasks = protocol.tasks if values.tasks is None else values.tasks
-    if not tasks or not {*tasks} <= {*protocol.possible}:
-        raise command.UsageError(f"--tasks={','.join(tasks)}: expected of {', '.join(protocol.possible)}")
-    severities = min(len(CORRUPTIONS[task].severities) for task in tasks)
-    if values.severity is not None and not 1 <= values.severity <= severities:
-        raise command.UsageError(f"--severity={values.severity}: expected 1 .. {severities}")
+    tasks = tasks_of(values, protocol.tasks, protocol.possible)
     parts = [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
     severity = [] if values.severity is None else [f"severity{values.severity}"]
     return Selection("-".join([name, *severity, *parts]), protocol, entries, tasks)
+
+
+def tasks_of(values: flags.FlagValues, default: Sequence[str], possible: Sequence[str]) -> Sequence[str]:
+    """The tasks that the flags name.
+
+    Raises:
+        UsageError: a task that is not possible, or a severity that they do not all have.
+    """
+    tasks = default if values.tasks is None else values.tasks
+    if not tasks or not {*tasks} <= {*possible}:
+        raise command.UsageError(f"--tasks={','.join(tasks)}: expected of {', '.join(possible)}")
+    severities = min(len(CORRUPTIONS[task].severities) for task in tasks)
+    if values.severity is not None and not 1 <= values.severity <= severities:
+        raise command.UsageError(f"--severity={values.severity}: expected 1 .. {severities}")
+    return tasks
 
 
 def study(values: flags.FlagValues, perceptual: bool = True) -> Study:

@@ -111,6 +111,15 @@ def _bird_where_told(task: str) -> Inversion | None:
     return None if _OPERATORS.get(task, {"degradation": "identity"})["degradation"] == "identity" else _bird(task)
 
 
+def advised(task: str) -> Inversion:
+    """The method that the README advises for a task."""
+    return _bird_where_told(task) or DIIP(stride=200)
+
+
+# Of which several restorations are compared: two tasks for DIIP, two for BIRD.
+SAMPLED = ("noise", "jpeg", "motion_blur", "hole")
+
+
 # "Early Stopping for Deep Image Prior" (Wang et al., TMLR 2023): windows of 100 iterates, or a weight of 0.1 of the
 # newest, and 1000 iterates without a new minimum.
 _EARLY_STOPPING: Mapping[str, Mapping[str, Any]] = {

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from networks import images, tiny_prior
+
+from diip_jax import restore
+from diip_jax.evaluate import spread
+from diip_jax.evaluate.corruptions import degrade
+from diip_jax.evaluate.spread import markdown, restored_samples, spread_of
+from diip_jax.methods import BIRD, DIIP
+from diip_jax.metrics import psnr
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return tiny_prior()
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return np.rint((np.asarray(images(2)) + 1) * 127.5).astype(np.uint8)
+
+
+def test_independent_errors_average_out_and_are_seen_in_the_spread():
+    rng = np.random.default_rng(0)
+    clean = rng.integers(100, 156, (2, 32, 32, 3), np.uint8)
+    sigma = np.linspace(2, 20, 32)[:, None, None]
+    samples = np.rint(clean[:, None] + sigma * rng.standard_normal((2, 4, 32, 32, 3))).astype(np.uint8)
+    found = spread_of("noise", "DIIP", samples, clean)
+    np.testing.assert_allclose(found.mean - found.one, 10 * np.log10(4), atol=0.2)
+    np.testing.assert_allclose(found.one[0], np.mean([psnr(sample, clean[0]) for sample in samples[0]]))
+    assert (found.correlation > 0.6).all()
+    # Where all are wrong together nothing shows it.
+    wrong = clean[:, None] + np.where(np.arange(32) < 16, 0, 60)[:, None].astype(np.uint8)
+    narrow = rng.integers(0, 3, (2, 4, 32, 32, 3)).astype(np.uint8)
+    assert np.abs(spread_of("noise", "DIIP", wrong + narrow, clean).correlation).max() < 0.1
+
+
+def test_samples_are_those_of_restore_and_restored_once(prior, clean, tmp_path, monkeypatch):
+    method = DIIP(stride=500, max_iterations=3, stopping="budget")
+    told = []
+    first = restored_samples(tmp_path, prior, "noise", clean, method, 3, batch_size=1, report=told.append)
+    y = np.stack([degrade("noise", image).picture() for image in clean])
+    np.testing.assert_array_equal(first, restore(prior, y, method, samples=3).samples)
+    assert told == ["noise: 3 restorations of 2 images"]
+    calls = []
+    monkeypatch.setattr(
+        spread, "restore", lambda *given, **settings: calls.append(settings) or restore(*given, **settings)
+    )
+    again = restored_samples(tmp_path, prior, "noise", clean, method, 3, batch_size=1, report=told.append)
+    np.testing.assert_array_equal(first, again)
+    assert not calls and len(told) == 1
+    for changed, settings in ((DIIP(stride=500, max_iterations=3, stopping="paper"), {}), (method, {"seed": 1})):
+        restored_samples(tmp_path, prior, "noise", clean[:1], changed, 3, batch_size=1, **settings)
+    assert [each["seed"] for each in calls] == [0, 1]
+
+
+def test_a_method_is_given_the_mask_that_it_needs(prior, clean, tmp_path):
+    method = BIRD(degradation="mask", stride=500, max_iterations=2)
+    samples = restored_samples(tmp_path, prior, "hole", clean[:1], method, 2)
+    degraded = degrade("hole", clean[0])
+    expected = restore(prior, degraded.picture()[None], method, samples=2, masks=degraded.mask[None]).samples
+    np.testing.assert_array_equal(samples, expected)
+
+
+def test_the_table_has_gain_and_correlation(clean):
+    rng = np.random.default_rng(0)
+    samples = rng.integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
+    row = spread_of("hole", "BIRD", samples, clean)
+    head, _, line = markdown([row], 3).splitlines()
+    assert [cell.strip() for cell in head.split("|")[5:7]] == ["PSNR of the mean of 3 (dB)", "gain (dB)"]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[:4] == ["hole", "BIRD", "2", f"{row.one.mean():.2f}"]
+    assert cells[5].startswith(f"{(row.mean - row.one).mean():.2f} [")
