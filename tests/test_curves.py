@@ -3,21 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.ndimage
 from rule_runs import run, stop
 
 from diip_jax import stopping
-from diip_jax.stopping import laplacian_variance, laplacian_variance_peak, loss_slope, loss_threshold, sharpness_peak
+from diip_jax.stopping import explained_variance, laplacian_variance_peak, loss_slope, loss_threshold
 
 FLAT = np.full(40, 1.0)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_laplacian_variance_equals_scipy(channels):
-    image = np.random.default_rng(0).uniform(-1, 1, (12, 17, channels)).astype(np.float32)
-    grey = image @ np.array([0.299, 0.587, 0.114], np.float32) if channels == 3 else image[..., 0]
-    expected = scipy.ndimage.laplace(grey.astype(np.float64), mode="mirror").var()
-    np.testing.assert_allclose(laplacian_variance(jnp.asarray(image)), expected, rtol=1e-5)
 
 
 def test_printed_peak_rule_stops_at_the_first_decrease_after_k_min():
@@ -49,40 +40,6 @@ def test_smoothed_peak_rule_ignores_noise():
     assert stop(laplacian_variance_peak(5), np.ones(200), noisy)[0] < 20
 
 
-_Y = np.random.default_rng(0).uniform(-1, 1, (12, 17, 3)).astype(np.float32)
-_Y_SHARPNESS, _Y_VARIANCE = float(laplacian_variance(jnp.asarray(_Y))), float(_Y.var())
-_ITERATES = [jnp.full(_Y.shape, float(k)) for k in range(40)]
-
-
-def _sharpness_stop(loss, sharpness, **settings):
-    """On curves in units of y's variance and of y's Laplacian variance."""
-    rule = sharpness_peak(**settings)
-    found = run(rule, _Y_VARIANCE * loss, _Y_SHARPNESS * sharpness, _ITERATES, jnp.asarray(_Y))
-    assert found is None or (found[1] == found[0][1]).all()
-    return None if found is None else found[0]
-
-
-def test_sharpness_rule_begins_where_the_picture_is_formed():
-    """The loss is below 0.08 of y's variance from k = 10 on, but for 12; the Laplacian variance falls, but for 14."""
-    loss = np.where(np.arange(40) < 10, 0.5, 0.05)
-    loss[12] = 0.2
-    falling = np.linspace(5, 2, 40)
-    assert _sharpness_stop(loss, falling, patience=3) == (13, 10, "sharpness")
-    assert _sharpness_stop(loss, np.where(np.arange(40) == 14, 6, falling), patience=6)[1] == 14
-    assert _sharpness_stop(loss, falling, explained=0.4, patience=3) == (4, 1, "sharpness")
-    assert _sharpness_stop(loss, falling, explained=0.99) is None
-
-
-def test_sharpness_rule_is_silent_where_y_is_sharper_than_the_iterates():
-    formed = np.full(40, 0.01)
-    rising_then_falling = 1 - np.abs(np.arange(40) - 20) / 50
-    assert _sharpness_stop(formed, 1.79 * rising_then_falling) is None
-    assert _sharpness_stop(formed, 1.79 * rising_then_falling, sharpness_ratio=1.0) == (30, 20, "sharpness")
-    assert _sharpness_stop(formed, 3 * rising_then_falling) == (30, 20, "sharpness")
-    # Sharp for a while: iterates that are not do not count, and the patience runs on.
-    assert _sharpness_stop(formed, 1.85 * rising_then_falling) == (30, 20, "sharpness")
-
-
 def test_slope_rule_stops_at_the_first_small_relative_change():
     loss = np.array([8, 4, 2, 1, 0.9995, 0.5, 0.4])
     assert stop(loss_slope(1e-3), loss, FLAT[:7]) == (4, 4, "loss_slope")
@@ -106,15 +63,23 @@ def test_loss_threshold_stops_at_the_first_loss_that_is_not_above_it():
     assert stop(loss_threshold(0.01), loss, loss) is None
 
 
+def test_explained_variance_is_that_of_what_is_shown():
+    y = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
+    hidden = jnp.asarray(np.where(np.arange(8)[:, None] < 4, y, np.nan))
+    images = [jnp.zeros(y.shape)] * 5
+    for shown, variance in ((jnp.asarray(y), y.var()), (hidden, y[:, :, :][np.arange(8) < 4].var())):
+        loss = variance * np.array([1.0, 0.1, 0.051, 0.049, 0.01])
+        assert run(explained_variance(0.95), loss, images=images, y=shown)[0] == (3, 3, "explained_variance")
+        assert run(explained_variance(), loss, images=images, y=shown) is None
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda: laplacian_variance_peak(-1), "k_min=-1: expected at least 0"),
         (lambda: loss_slope(patience=0), "patience=0: expected at least 1"),
         (lambda: loss_slope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
-        (lambda: sharpness_peak(1.0), "explained=1.0: expected 0 < explained < 1"),
-        (lambda: sharpness_peak(sharpness_ratio=0.0), "sharpness_ratio=0.0: expected above 0"),
-        (lambda: sharpness_peak(patience=0), "patience=0: expected at least 1"),
+        (lambda: explained_variance(1.0), "fully_explained=1.0: expected 0 < fully_explained < 1"),
         (lambda: loss_threshold(-1.0), "loss_threshold=-1.0: expected at least 0"),
     ],
 )
@@ -128,20 +93,3 @@ def test_the_defaults_are_the_numbers_of_the_paper():
 
     assert inspect.signature(stopping.laplacian_variance_peak).parameters["k_min"].default == 100
     assert inspect.signature(stopping.loss_slope).parameters["eps"].default == 0.001
-
-
-def test_sharpness_and_variance_of_y_are_those_of_what_is_shown():
-    y = np.random.default_rng(0).uniform(-1, 1, (16, 16, 3)).astype(np.float32)
-    hidden = y.copy()
-    hidden[:, 8:] = np.nan
-    seen = laplacian_variance(jnp.asarray(hidden))
-    grey = y[:, :8] @ np.array([0.299, 0.587, 0.114], np.float32)
-    inner = scipy.ndimage.laplace(grey.astype(np.float64), mode="mirror")[:, :7]
-    np.testing.assert_allclose(seen, inner.var(), rtol=1e-5)
-    # Formed at 0.08 of the variance of what is shown, and sharper than it: the peak is found as if that were all.
-    loss, sharp = (
-        np.linspace(0.2, 0, 40) * y.var(),
-        seen * np.concatenate([np.linspace(1, 3, 30), np.linspace(2.9, 2, 10)]),
-    )
-    found, _ = run(sharpness_peak(patience=5), loss, sharp, [jnp.zeros(y.shape)] * 40, jnp.asarray(hidden))
-    assert found == (34, 29, "sharpness")

@@ -59,6 +59,7 @@ def test_what_is_there_is_not_computed_again_and_settings_do_not_mix(prior, clea
             window=3,
             explained=0.8,
             sharpness_ratio=3.0,
+            fully_explained=0.5,
             tau=2.0,
         ),
         batch_size=2,

@@ -196,9 +196,10 @@ RULES = Protocol(
             variants={
                 "wmv, patience 5": {"stopping": "wmv", "patience": 5},
                 "wmv, window 20, patience 20": {"stopping": "wmv", "window": 20, "patience": 20},
-                "combined, explained 0.9": {"stopping": "combined", "explained": 0.9},
-                "combined, explained 0.95": {"stopping": "combined", "explained": 0.95},
+                "combined, explained 0.8": {"stopping": "combined", "explained": 0.8},
+                "combined, explained 0.92": {"stopping": "combined", "explained": 0.92},
                 "combined, sharpness_ratio 1": {"stopping": "combined", "sharpness_ratio": 1.0},
+                "combined, fully_explained 0.98": {"stopping": "combined", "fully_explained": 0.98},
             },
         ),
     ),

@@ -74,6 +74,7 @@ METHOD_HELP = {
     "explained": "combined: share of the variance of the image that a picture has to explain to be returned as "
     "the sharpest",
     "sharpness_ratio": "combined: how many times the Laplacian variance of the image a picture must have for that",
+    "fully_explained": "combined: share of the variance of the image that ends the iteration once it is explained",
     "tau": "discrepancy: stop at a loss of tau^2 times the variance of the noise seen in the image",
     "loss_threshold": "stop at a loss that is not above it",
     "kernel_model": "how the kernel is written: by a network, by logits, or not at all (known: give --kernel)",
@@ -99,6 +100,7 @@ _ONLY_WITH = {
     "window": ("stopping", ("wmv",)),
     "explained": ("stopping", ("combined",)),
     "sharpness_ratio": ("stopping", ("combined",)),
+    "fully_explained": ("stopping", ("combined",)),
     "tau": ("stopping", ("discrepancy",)),
     "kernel_size": ("degradation", _BLURS),
     "kernel_model": ("degradation", _BLURS),

@@ -22,6 +22,7 @@ from diip_jax.stopping import (
     averaged,
     budget,
     discrepancy,
+    explained_variance,
     exponential_moving_variance,
     first_of,
     laplacian_variance_peak,
@@ -46,13 +47,15 @@ class Inversion(abc.ABC):
             patient variants, both with k_min; "laplacian_variance" and "loss_slope" one printed rule alone; "wmv" and
             "emv" where the iterates vary least; "discrepancy" where the loss is that of the noise seen in y; "averaged"
             stops as "robust" does and returns the mean of the last iterates; "combined" is the first of a
-            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`) and "emv"; "budget" none. Where
+            Laplacian-variance rule relative to y (`diip_jax.stopping.sharpness_peak`), one of a y that is all explained
+            (`diip_jax.stopping.explained_variance`) and "emv"; "budget" none. Where
             the budget ends the run, the last iterate is returned ("averaged": the mean).
         k_min, eps: of the printed rules (DIIP: 100 and 0.001).
         smoothing, patience: of the robust rules; "emv" and "combined" have both and k_min, "wmv" the patience,
             "averaged" all of them and the smoothing for its mean, too.
         window: of "wmv", in iterates.
-        explained, sharpness_ratio: of "combined", see `diip_jax.stopping.sharpness_peak`.
+        explained, sharpness_ratio, fully_explained: of "combined", see `diip_jax.stopping.sharpness_peak` and, for the
+            last one, `diip_jax.stopping.explained_variance`.
         tau: of "discrepancy", see `diip_jax.stopping.discrepancy`.
     """
 
@@ -64,8 +67,9 @@ class Inversion(abc.ABC):
     smoothing: float = 0.9
     patience: int = 10
     window: int = 10
-    explained: float = 0.92
-    sharpness_ratio: float = 1.8
+    explained: float = 0.86
+    sharpness_ratio: float = 1.6
+    fully_explained: float = 0.992
     tau: float = 1.0
 
     def __post_init__(self) -> None:
@@ -98,6 +102,7 @@ class Inversion(abc.ABC):
         robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
+        sharpness = sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience)
         emv = exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience)
         return {
             "paper": first_of(peak, slope),
@@ -108,7 +113,7 @@ class Inversion(abc.ABC):
             "emv": emv,
             "discrepancy": discrepancy(self.tau),
             "averaged": averaged(first_of(robust, end), self.smoothing),
-            "combined": first_of(sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience), emv),
+            "combined": first_of(sharpness, explained_variance(self.fully_explained), emv),
             "budget": end,
         }
 

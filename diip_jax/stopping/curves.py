@@ -14,22 +14,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from diip_jax.array_types import Count, Flag, Image, Observed, Scalar
+from diip_jax.array_types import Count, Image, Observed, Scalar
 from diip_jax.stopping.peak import Score, peak
 from diip_jax.stopping.rule import Observation, StoppingRule, Verdict, check_patience, check_smoothing
-
-
-def laplacian_variance(image: Image) -> Scalar:
-    """Variance of the Laplacian of the grey image: how sharp it is.
-
-    Equals OpenCV's `Laplacian(grey).var()` (4-neighbour stencil, mirrored border, Rec. 601 grey) in units of the
-    image's own range squared; images of one channel are taken as they are. Pixels that are NaN, and their neighbours,
-    do not count.
-    """
-    grey = image @ jnp.array([0.299, 0.587, 0.114], image.dtype) if image.shape[-1] == 3 else image.mean(axis=-1)
-    p = jnp.pad(grey, 1, mode="reflect")
-    laplacian = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:] - 4 * grey
-    return jnp.nanvar(laplacian)
 
 
 def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: float = 0.0) -> StoppingRule:
@@ -54,47 +41,6 @@ def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: f
         return smoothed, smoothed
 
     return peak(Score(init, update), "laplacian_variance", k_min=k_min, patience=patience)
-
-
-class _SharpnessState(NamedTuple):
-    least_sharpness: Scalar
-    formed_loss: Scalar
-    formed: Flag
-
-
-def sharpness_peak(explained: float = 0.92, sharpness_ratio: float = 1.8, *, patience: int = 10) -> StoppingRule:
-    """DIIP's rule for low-frequency degradations, which finds out by itself where it applies and when it may begin.
-
-    Returns the iterate of the highest Laplacian variance among those that
-
-    - show a formed picture: from the first iterate on whose loss is at most (1 - explained) times the variance of y,
-      in place of k_min, whose meaning depends on the learning rate, the stride and the prior;
-    - have a Laplacian variance well above that of y. A blurred y is less sharp than what the prior makes of it, and the
-      fit only loses from there on. A y of noise, blocks or impulses is sharper than the iterates: there the rule is
-      silent.
-
-    The defaults were chosen on validation faces, see docs/stopping.md.
-
-    Args:
-        explained: share of the variance of y, 0 < explained < 1.
-        sharpness_ratio: of the Laplacian variances of an iterate and of y, above which the iterate counts; above 0.
-        patience: fires after this many iterates in a row without a new maximum.
-    """
-    if not 0 < explained < 1:
-        raise ValueError(f"explained={explained}: expected 0 < explained < 1")
-    if not sharpness_ratio > 0:
-        raise ValueError(f"sharpness_ratio={sharpness_ratio}: expected above 0")
-
-    def init(image: Image, y: Observed) -> _SharpnessState:
-        least, formed = sharpness_ratio * laplacian_variance(y), (1 - explained) * jnp.nanvar(y)
-        return _SharpnessState(least, formed, jnp.zeros_like(y, bool, shape=()))
-
-    def update(state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:
-        state = state._replace(formed=state.formed | (seen.loss <= state.formed_loss))
-        counts = state.formed & (seen.laplacian_variance > state.least_sharpness)
-        return state, jnp.where(counts, seen.laplacian_variance, -jnp.inf)
-
-    return peak(Score(init, update), "sharpness", k_min=0, patience=patience)
 
 
 class _SlopeState(NamedTuple):
@@ -144,6 +90,27 @@ def loss_threshold(threshold: float) -> StoppingRule:
         return state, Verdict(seen.loss <= threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
 
     return StoppingRule(lambda image, y: (), update, ("loss_threshold",))
+
+
+def explained_variance(fully_explained: float = 0.992) -> StoppingRule:
+    """Stops once the loss is at most (1 - fully_explained) times the variance of y, and returns that iterate.
+
+    What is left of a y without noise by then are its defects, such as the edges of JPEG's blocks; a y with noise is
+    never explained so far. The default was chosen on validation faces, see docs/stopping.md.
+
+    Args:
+        fully_explained: share of the variance of y, above 0 and below 1.
+    """
+    if not 0 < fully_explained < 1:
+        raise ValueError(f"fully_explained={fully_explained}: expected 0 < fully_explained < 1")
+
+    def init(image: Image, y: Observed) -> Scalar:
+        return (1 - fully_explained) * jnp.nanvar(y)
+
+    def update(threshold: Scalar, seen: Observation) -> tuple[Scalar, Verdict]:
+        return threshold, Verdict(seen.loss <= threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
+
+    return StoppingRule(init, update, ("explained_variance",))
 
 
 def _moving_average(previous: Scalar, value: Scalar, k: Count, smoothing: float) -> Scalar:
