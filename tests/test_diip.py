@@ -31,7 +31,7 @@ def test_the_printed_numbers_are_there():
         ("emv", ("emv",)),
         ("discrepancy", ("discrepancy",)),
         ("averaged", ("laplacian_variance", "loss_slope", "budget")),
-        ("combined", ("sharpness", "emv")),
+        ("combined", ("sharpness", "explained_variance", "emv")),
         ("budget", ("budget",)),
     ],
 )
