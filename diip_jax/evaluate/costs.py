@@ -14,6 +14,7 @@ import numpy as np
 from diip_jax.compiled_loop import compile_loop
 from diip_jax.evaluate.one_shot import Restorer
 from diip_jax.evaluate.result_files import identity_of, result_path
+from diip_jax.evaluate.trajectories import settings_but_rules
 from diip_jax.images import write_json
 from diip_jax.methods.inversion import Inversion, NoiseInversion
 from diip_jax.operators import check_known
@@ -47,9 +48,8 @@ def method_cost(folder: Path, prior: Prior, method: Inversion, given: Mapping[st
         folder: where the files are.
         given: what the method is given of the batch, see `diip_jax.evaluate.trajectories.given_to`.
     """
-    settings = dataclasses.asdict(method)
-    settings.pop("stopping")
-    path = _path(folder, prior, settings, given["y"])
+    remat = method.remat if isinstance(method, NoiseInversion) else None
+    path = _path(folder, prior, {**settings_but_rules(method), "remat": remat}, given["y"])
     if path.exists():
         return _read(path)
     lasting = dataclasses.replace(method, stopping="budget", max_iterations=max(method.max_iterations, _TIMED + 1))

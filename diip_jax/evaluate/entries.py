@@ -1,6 +1,7 @@
 """What a table compares: trajectories with the rules that are judged on them, and restorations without iterates."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -174,7 +175,7 @@ class TrajectoryJob(_OfEntry):
         """The rules by name, the first one first."""
         changes: dict[str, Mapping[str, Any]] = {name: {"stopping": name} for name in self.entry.rules}
         changes |= self.entry.variants
-        return {name: dataclasses.replace(self.method, **change).rule() for name, change in changes.items()}
+        return {name: _rule_of(dataclasses.replace(self.method, **change)) for name, change in changes.items()}
 
     def rows(self, numbers: Sequence[int]) -> dict[int, list[Row]]:
         run, rules, cost = self.trajectory(), self.rules(), self.cost()
@@ -185,6 +186,12 @@ class TrajectoryJob(_OfEntry):
         run = self.trajectory()
         k = replay(next(iter(self.rules().values())), run)[0]
         return run.iterates[np.arange(len(k)), k]
+
+
+# The same object every time: what is compiled for a rule is compiled once.
+@functools.lru_cache
+def _rule_of(method: Inversion) -> StoppingRule:
+    return method.rule()
 
 
 @dataclasses.dataclass(frozen=True)

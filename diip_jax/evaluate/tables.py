@@ -1,6 +1,7 @@
 """Stopping rules replayed on trajectories, and the rows of a table: the quality and the cost of restored images."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -95,7 +96,17 @@ def replay(rule: StoppingRule, run: Trajectory) -> Replay:
 
     A rule that looks at images sees the iterates as they were kept, with 8 bits, and y as the method was given it.
     """
-    length = run.iterates.shape[1]
+    whole, program = _replayed(rule, run.iterates.shape[1])
+    y = run.y if run.observation is None else run.observation
+    verdict, iterations = program((run.iterates, run.loss, run.laplacian_variance, y, run.masks))
+    fired = [whole.names[reason] != "budget" for reason in verdict.reason]
+    images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return Replay(np.asarray(verdict.selected), np.array(fired), images, np.asarray(iterations))
+
+
+# Compiled once for all trajectories that a rule is judged on.
+@functools.lru_cache
+def _replayed(rule: StoppingRule, length: int) -> tuple[StoppingRule, Callable[[Any], tuple[Verdict, jax.Array]]]:
     whole = first_of(rule, budget(length))
 
     def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
@@ -112,12 +123,7 @@ def replay(rule: StoppingRule, run: Trajectory) -> Replay:
             lambda carry: ~carry[1].stop, step, (whole.init(first, shown(_signed(y), mask)), start, jnp.int32(0))
         )[1:]
 
-    y = run.y if run.observation is None else run.observation
-    given = (run.iterates, run.loss, run.laplacian_variance, y, run.masks)
-    verdict, iterations = jax.jit(lambda given: jax.lax.map(one, given))(given)
-    fired = [whole.names[reason] != "budget" for reason in verdict.reason]
-    images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return Replay(np.asarray(verdict.selected), np.array(fired), images, np.asarray(iterations))
+    return whole, jax.jit(lambda given: jax.lax.map(one, given))
 
 
 def _signed(image: jax.Array) -> jax.Array:
