@@ -161,7 +161,8 @@ def test_bfloat16_computes_in_bfloat16_and_stays_near_float32():
 @pytest.mark.parametrize("gradient", ["detached", "full"])
 def test_methods_run_unchanged(method, gradient):
     prior = random_prior(tiny(num_classes=4).model).with_class_label(2)
-    restored = diip_jax.restore(prior, np.asarray(images(2)), method, stride=500, max_iterations=4, gradient=gradient)
+    settings = {"stride": 500, "max_iterations": 4, "stopping": "budget"}
+    restored = diip_jax.restore(prior, np.asarray(images(2)), method, gradient=gradient, **settings)
     loss = restored.traces["loss"]
     assert (loss[..., -1] < loss[..., 0]).all() and restored.images.std() > 0.1
 
