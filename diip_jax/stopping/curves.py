@@ -95,8 +95,9 @@ def loss_threshold(threshold: float) -> StoppingRule:
 def explained_variance(fully_explained: float = 0.992) -> StoppingRule:
     """Stops once the loss is at most (1 - fully_explained) times the variance of y, and returns that iterate.
 
-    What is left of a y without noise by then are its defects, such as the edges of JPEG's blocks; a y with noise is
-    never explained so far. The default was chosen on validation faces, see docs/stopping.md.
+    What is left of a y with next to no noise are its defects by then, such as the edges of JPEG's blocks. Where noise
+    has more than the rest of the variance the rule hardly ever fires. The default was chosen on validation faces, see
+    docs/stopping.md.
 
     Args:
         fully_explained: share of the variance of y, above 0 and below 1.
