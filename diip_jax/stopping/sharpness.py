@@ -51,8 +51,8 @@ def picture_in(y: Observed) -> Picture:
     Channels show the same picture in noise of their own. The mean covariance of two channels' Laplacians is the
     picture's, whatever the noise, and what the variances have beyond it is the noise's. To the covariance 0.4 of the
     standard error are added that noise gives it: very strong noise is not to pass for a smooth picture by chance. One
-    channel cannot tell the two apart, and counts as a picture without noise. Channels that show different things pass for
-    noise.
+    channel cannot tell the two apart, and counts as a picture without noise. Channels that show different things pass
+    for noise.
 
     Args:
         y: NaN where nothing is known of it.
