@@ -110,6 +110,11 @@ def kernel_correlation(kernel: np.ndarray, true_kernel: np.ndarray) -> float:
     return float(np.fft.ifft2(np.fft.fft2(a, shape) * np.conj(np.fft.fft2(b, shape))).real.max())
 
 
+def spread(samples: np.ndarray) -> np.ndarray:
+    """Standard deviation over samples `[S, H, W, C]` at every pixel, root mean square over channels: `[H, W]`."""
+    return np.sqrt(samples.var(axis=0).mean(axis=-1))
+
+
 def mean_interval(
     values: Sequence[float] | np.ndarray, *, seed: int = 0, confidence: float = 0.95, draws: int = 2000
 ) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Array, Float, Image, Int
+from diip_jax.evaluate.table_text import piped
 from diip_jax.metrics import mean_interval
 from diip_jax.prior import Prior
 from diip_jax.schedule import Schedule
@@ -69,4 +70,4 @@ def markdown(name: str, t: np.ndarray, errors: np.ndarray) -> str:
         [name, *(f"{column.mean():.6f}" for column in columns)],
         ["95 % interval", *(f"{low:.6f} .. {high:.6f}" for low, high in intervals)],
     ]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return piped(rows)

@@ -2,18 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diip_jax.api import restore
-from diip_jax.evaluate.corruptions import degrade
-from diip_jax.evaluate.result_files import Batch, missing_files, parts_of, sha256, write_arrays
-from diip_jax.evaluate.trajectories import BATCH_SIZE, given_to
+from diip_jax.evaluate.result_files import missing_files, parts_of, write_arrays
+from diip_jax.evaluate.table_text import interval, piped
+from diip_jax.evaluate.trajectories import BATCH_SIZE, MethodBatch
 from diip_jax.methods.inversion import Inversion
-from diip_jax.metrics import mean_interval, psnr
+from diip_jax.metrics import psnr, spread
 from diip_jax.prior import Prior
 
 
@@ -70,22 +69,16 @@ def restored_samples(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Batch(Batch):
+class _Batch(MethodBatch):
     """Images of which a method restores several samples each."""
 
     method: Inversion
     samples: int
 
-    @cached_property
-    def given(self) -> dict[str, np.ndarray]:
-        degraded = [degrade(self.task, image, self.seed, self.severity) for image in self.clean]
-        return given_to(self.method, self.prior, self.task, degraded)
-
     @property
     def decides(self) -> dict[str, Any]:
-        given = {name: sha256(array) for name, array in self.given.items()}
         method = {"name": type(self.method).__name__, **dataclasses.asdict(self.method)}
-        return super().decides | given | {"method": method, "samples": self.samples}
+        return super().decides | {"method": method, "samples": self.samples}
 
     def restored(self, folder: Path) -> np.ndarray:
         path = self.path(folder)
@@ -113,7 +106,7 @@ def spread_of(task: str, method: str, samples: np.ndarray, clean: np.ndarray) ->
     """
     in_range = samples.astype(np.float64) / 127.5 - 1
     means, truth = in_range.mean(axis=1), clean / 127.5 - 1
-    deviation = np.sqrt(in_range.var(axis=1).mean(axis=-1))
+    deviation = [spread(each) for each in in_range]
     error = np.sqrt(((means - truth) ** 2).mean(axis=-1))
     return Spread(
         task,
@@ -130,10 +123,5 @@ def markdown(rows: Sequence[Spread], samples: int) -> str:
     lines = [[*head, "correlation of spread and error"], ["---"] * (len(head) + 1)]
     for row in rows:
         values = [row.task, row.method, str(len(row.one)), f"{row.one.mean():.2f}", f"{row.mean.mean():.2f}"]
-        lines.append([*values, _interval(row.mean - row.one), _interval(row.correlation)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _interval(values: np.ndarray) -> str:
-    low, high = mean_interval(values)
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+        lines.append([*values, interval(row.mean - row.one, 2), interval(row.correlation, 2)])
+    return piped(lines)

@@ -21,7 +21,8 @@ class _Column(NamedTuple):
     always: bool = False
 
 
-def _interval(values: Sequence[float], digits: int) -> str:
+def interval(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Their mean, and its 95 % bootstrap interval."""
     low, high = mean_interval(values)
     return f"{np.mean(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -29,22 +30,22 @@ def _interval(values: Sequence[float], digits: int) -> str:
 def _lpips_gap(row: Row) -> str:
     """In percent of the best LPIPS."""
     best = np.mean(row.lpips) - np.mean(row.lpips_gap)
-    return f"{_interval(row.lpips_gap, 3)} ({100 * np.mean(row.lpips_gap) / best:.0f} %)"
+    return f"{interval(row.lpips_gap, 3)} ({100 * np.mean(row.lpips_gap) / best:.0f} %)"
 
 
 _COLUMNS = (
     _Column("task", lambda row: row.task, lambda row: True, always=True),
     _Column("method", lambda row: row.method, lambda row: True, always=True),
-    _Column("PSNR (dB)", lambda row: _interval(row.psnr, 2), lambda row: True, always=True),
-    _Column("SSIM", lambda row: _interval(row.ssim, 3), lambda row: True, always=True),
-    _Column("LPIPS", lambda row: _interval(row.lpips, 3), lambda row: bool(row.lpips)),
+    _Column("PSNR (dB)", lambda row: interval(row.psnr, 2), lambda row: True, always=True),
+    _Column("SSIM", lambda row: interval(row.ssim, 3), lambda row: True, always=True),
+    _Column("LPIPS", lambda row: interval(row.lpips, 3), lambda row: bool(row.lpips)),
     _Column(
         "PSNR to input (dB)",
         lambda row: f"{np.mean(row.distance):.2f}",
         lambda row: not np.isinf(row.distance).all(),
         always=True,
     ),
-    _Column("below the best PSNR (dB)", lambda row: _interval(row.psnr_gap, 2), lambda row: bool(row.psnr_gap)),
+    _Column("below the best PSNR (dB)", lambda row: interval(row.psnr_gap, 2), lambda row: bool(row.psnr_gap)),
     _Column("above the best LPIPS", _lpips_gap, lambda row: bool(row.lpips_gap)),
     _Column("median iterate", lambda row: f"{np.median(row.k):.0f}", lambda row: bool(row.k), always=True),
     _Column("stopped before the end", lambda row: f"{100 * row.stopped:.0f} %", lambda row: bool(row.k), always=True),
@@ -55,7 +56,7 @@ _COLUMNS = (
         lambda row: f"{(row.memory_bytes or 0) / 1e6:.0f}",
         lambda row: row.memory_bytes is not None,
     ),
-    _Column("kernel correlation", lambda row: _interval(row.kernel, 2), lambda row: bool(row.kernel)),
+    _Column("kernel correlation", lambda row: interval(row.kernel, 2), lambda row: bool(row.kernel)),
 )
 
 
@@ -64,4 +65,9 @@ def markdown(rows: Sequence[Row]) -> str:
     columns = [column for column in _COLUMNS if column.always or any(column.has(row) for row in rows)]
     lines = [[column.head for column in columns], ["---"] * len(columns)]
     lines += [[column.text(row) if column.has(row) else "-" for column in columns] for row in rows]
+    return piped(lines)
+
+
+def piped(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as markdown has them."""
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -145,23 +145,34 @@ def given_to(method: Method, prior: Prior, task: str, degraded: list[Degraded]) 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Batch(Batch):
+class MethodBatch(Batch):
     """Images for a method."""
 
     method: Method
 
     @cached_property
     def degraded(self) -> list[Degraded]:
+        """The corrupted images."""
         return [degrade(self.task, image, self.seed, self.severity) for image in self.clean]
 
     @cached_property
     def given(self) -> dict[str, np.ndarray]:
+        """What the method is given of them."""
         return given_to(self.method, self.prior, self.task, self.degraded)
 
     @property
     def decides(self) -> dict[str, Any]:
-        given = {name: sha256(array) for name, array in self.given.items()}
-        return super().decides | given | {"method": settings_but_rules(self.method)}
+        """All but the method."""
+        return super().decides | {name: sha256(array) for name, array in self.given.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch(MethodBatch):
+    """Images with the trajectories that a method takes for them."""
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        return super().decides | {"method": settings_but_rules(self.method)}
 
     def run(self, folder: Path, perceptual: bool, progress: Callable[[int], None] | None) -> Trajectory:
         path = self.path(folder)

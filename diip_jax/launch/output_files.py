@@ -140,7 +140,7 @@ def _shown(pixels: Pixels) -> Pixels:
 
 def _write_spread(item: Loaded, samples: Pixels) -> dict[str, Any]:
     """Writes the standard deviation over samples at every pixel (root mean square over channels); its scale."""
-    spread = np.sqrt(samples.var(axis=0).mean(axis=-1))
+    spread = metrics.spread(samples)
     brightest = max(float(spread.max()), 1e-6)  # identical samples: a black map
     path = item.job.output("_spread.png")
     write_image(path, heatmaps.spread_map(spread, brightest))
