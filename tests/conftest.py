@@ -7,7 +7,16 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # Compiling takes most of the suite's time, and how well LLVM optimises changes nothing that is asserted.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import pytest
 from jaxtyping import install_import_hook
 
 # Every annotated function of the package is type- and shape-checked on each call; users never pay for it.
 install_import_hook("diip_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def prior():
+    """The tiny prior, one for all: nothing can change it."""
+    from networks import tiny_prior
+
+    return tiny_prior()

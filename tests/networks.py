@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import Prior, random_prior
@@ -51,3 +52,8 @@ def unchecked(cls, **values):
 def images(n: int, side: int = 16, seed: int = 1) -> jax.Array:
     """Smooth-ish images in [-1, 1], `[n, side, side, 3]` float32."""
     return jnp.tanh(jax.random.normal(jax.random.key(seed), (n, side, side, 3)))
+
+
+def uint8_images(n: int, side: int = 16, seed: int = 1) -> np.ndarray:
+    """`images` as files have them, `[n, side, side, 3]` uint8."""
+    return np.rint((np.asarray(images(n, side, seed)) + 1) * 127.5).astype(np.uint8)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import images, tiny_prior, uint8_images
 from PIL import Image
 
 import diip_jax
@@ -16,13 +16,8 @@ SETTINGS = {"stride": 250, "learning_rate": 0.02, "max_iterations": 10, "k_min":
 
 
 @pytest.fixture(scope="module")
-def prior():
-    return tiny_prior()
-
-
-@pytest.fixture(scope="module")
 def photos():
-    return np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
+    return uint8_images(3)
 
 
 def test_uint8_and_float_give_the_same_picture_in_their_own_range(prior, photos):

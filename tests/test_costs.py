@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import uint8_images
 from restorers import Brighter
 
 from diip_jax.evaluate import costs
@@ -11,13 +11,8 @@ from diip_jax.methods import BIRD, DIIP
 
 
 @pytest.fixture(scope="module")
-def prior():
-    return tiny_prior()
-
-
-@pytest.fixture(scope="module")
 def y():
-    return np.rint((np.asarray(images(2)) + 1) * 127.5).astype(np.uint8)
+    return uint8_images(2)
 
 
 def test_a_cost_is_measured_once_for_the_same_settings(prior, y, tmp_path, monkeypatch):

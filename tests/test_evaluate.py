@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from networks import TINY, images, tiny_prior
+from networks import TINY, tiny_prior, uint8_images
 from PIL import Image
 from restorers import Brighter
 
@@ -64,7 +64,7 @@ def arguments(tmp_path, monkeypatch):
     monkeypatch.setitem(PROTOCOLS, "quality", TINY_PROTOCOL)
     monkeypatch.setitem(PROTOCOLS, "bird", TINY_BIRD)
     save_prior(tmp_path / "prior", tiny_prior())
-    clean = np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
+    clean = uint8_images(3)
     np.savez(tmp_path / "clean.npz", images=clean)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "clean.npz").read_bytes()[:500])
     (tmp_path / "folder").mkdir()

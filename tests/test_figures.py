@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import tiny_prior, uint8_images
 from PIL import Image
 from restorers import Brighter
 
@@ -27,7 +27,7 @@ TWO_PHASE = Protocol(
 def arguments(tmp_path, monkeypatch):
     monkeypatch.setitem(PROTOCOLS, "two_phase", TWO_PHASE)
     save_prior(tmp_path / "prior", tiny_prior())
-    np.savez(tmp_path / "clean.npz", images=np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8))
+    np.savez(tmp_path / "clean.npz", images=uint8_images(3))
     return [
         f"--checkpoint={tmp_path / 'prior'}",
         f"--output_dir={tmp_path / 'out'}",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks import TINY, images, tiny_prior
+from networks import TINY, tiny_prior, uint8_images
 from torch_networks import diffusers_network, prior_of
 
 from diip_jax.evaluate import noise_prediction
@@ -15,7 +15,7 @@ T = np.array([50, 400, 800])
 
 @pytest.fixture
 def faces():
-    return np.rint((np.asarray(images(4)) + 1) * 127.5).astype(np.uint8)
+    return uint8_images(4)
 
 
 def test_equals_the_loss_of_the_torch_network(faces):

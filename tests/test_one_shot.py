@@ -1,15 +1,10 @@
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import tiny_prior, uint8_images
 from restorers import Brighter
 
 from diip_jax.evaluate.corruptions import corrupt
 from diip_jax.evaluate.one_shot import missing, one_shot
-
-
-@pytest.fixture(scope="module")
-def prior():
-    return tiny_prior()
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +14,7 @@ def calls():
 
 @pytest.fixture(scope="module")
 def clean():
-    return np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
+    return uint8_images(3)
 
 
 def test_images_are_restored_once_and_settings_do_not_mix(prior, clean, tmp_path):

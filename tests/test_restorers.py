@@ -4,7 +4,7 @@ from typing import get_args
 import jax
 import numpy as np
 import pytest
-from networks import images, tiny_prior, unchecked
+from networks import tiny_prior, uint8_images, unchecked
 
 from diip_jax.evaluate.baselines import classical, dreamclean
 from diip_jax.evaluate.one_shot import Restorer
@@ -13,7 +13,7 @@ from diip_jax.evaluate.restorers import Classical, Name, Sampled
 
 @pytest.mark.parametrize("name", get_args(Name))
 def test_a_classical_restorer_is_the_function_of_its_name(name):
-    y = np.rint((np.asarray(images(2, side=24)) + 1) * 127.5).astype(np.uint8)
+    y = uint8_images(2, side=24)
     restorer, prior = Classical(name), tiny_prior()
     assert isinstance(restorer, Restorer) and dataclasses.asdict(restorer) == {"name": name}
     np.testing.assert_array_equal(restorer.restore(prior, y, 0), getattr(classical, name)(y))
@@ -21,7 +21,7 @@ def test_a_classical_restorer_is_the_function_of_its_name(name):
 
 
 def test_dreamclean_is_what_it_is_by_itself():
-    y = np.rint((np.asarray(images(2)) + 1) * 127.5).astype(np.uint8)
+    y = uint8_images(2)
     settings = dreamclean.DreamClean(tau=400, stride=200, corrections=3)
     restorer, prior = Sampled(settings), tiny_prior()
     assert isinstance(restorer, Restorer)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import tiny_prior, uint8_images
 from restorers import Brighter
 
 from diip_jax.evaluate.costs import Cost
@@ -73,7 +73,7 @@ def test_durations_are_for_people(seconds, words):
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    clean = np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
+    clean = uint8_images(3)
     study = Study(tmp_path_factory.mktemp("study"), tiny_prior(), clean, perceptual=False)
     variants = {"flat": {"stopping": "loss_slope", "eps": 1e3}}
     entries = [

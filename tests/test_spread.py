@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import uint8_images
 
 from diip_jax import restore
 from diip_jax.evaluate import spread
@@ -11,13 +11,8 @@ from diip_jax.metrics import psnr
 
 
 @pytest.fixture(scope="module")
-def prior():
-    return tiny_prior()
-
-
-@pytest.fixture(scope="module")
 def clean():
-    return np.rint((np.asarray(images(2)) + 1) * 127.5).astype(np.uint8)
+    return uint8_images(2)
 
 
 def test_independent_errors_average_out_and_are_seen_in_the_spread():

@@ -3,7 +3,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import tiny_prior, uint8_images
 
 from diip_jax.api import restore
 from diip_jax.evaluate import tables
@@ -38,7 +38,7 @@ def test_replay_selects_what_the_rule_would_return(run):
 def test_replay_is_what_the_loop_does(stopping, tmp_path):
     """Also for rules that look at images, where the iterates are kept with 8 bits."""
     method = DIIP(stride=500, max_iterations=30, learning_rate=0.05, stopping=stopping, k_min=3, window=4, patience=3)
-    clean = np.rint((np.asarray(images(2)) + 1) * 127.5).astype(np.uint8)
+    clean = uint8_images(2)
     run = trajectory(tmp_path, tiny_prior(), "noise", clean, method)
     replay, restored = tables.replay(method.rule(), run), restore(tiny_prior(), run.y, method)
     assert replay.selected.tolist() == restored.selected[:, 0].tolist()

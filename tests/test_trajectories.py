@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from networks import TINY, images, tiny_prior
+from networks import TINY, uint8_images
 
 from diip_jax.api import restore
 from diip_jax.evaluate import trajectories
@@ -18,13 +18,8 @@ METHOD = DIIP(stride=500, max_iterations=5, k_min=1)
 
 
 @pytest.fixture(scope="module")
-def prior():
-    return tiny_prior()
-
-
-@pytest.fixture(scope="module")
 def clean():
-    return np.rint((np.asarray(images(3)) + 1) * 127.5).astype(np.uint8)
+    return uint8_images(3)
 
 
 def test_iterate_k_is_what_a_run_of_k_plus_1_iterations_returns(prior, clean, tmp_path):
@@ -156,7 +151,7 @@ def test_progress_is_told_of_every_iteration_that_is_computed(prior, clean, tmp_
 
 
 def test_lpips_of_every_iterate_is_kept_beside_the_trajectory(tmp_path, monkeypatch):
-    larger = np.rint((np.asarray(images(2, side=32)) + 1) * 127.5).astype(np.uint8)
+    larger = uint8_images(2, side=32)
     method = DIIP(stride=500, max_iterations=3)
     prior = random_prior(dataclasses.replace(TINY, image_size=32))
     plain = trajectory(tmp_path, prior, "noise", larger, method)
