@@ -76,10 +76,12 @@ def arguments(tmp_path, monkeypatch):
 def test_the_table_has_every_row_and_can_be_made_again_without_work(arguments, tmp_path, capsys):
     assert command.main([*arguments, f"--images={tmp_path / 'clean.npz'}", "--first=1"]) == 0
     out = capsys.readouterr().out
-    names = [line.split("|")[2].strip() for line in out.splitlines()[2:]]
+    overview, table = out.split("\n\n")
+    names = [line.split("|")[2].strip() for line in table.splitlines()[2:]]
     of_two = ["input (2)", "a (2), paper", "a (2), robust", "a (2), oracle stop"]
     of_one = [name.replace("(2)", "(1)") for name in of_two] + ["b (1), loss_slope", "b (1), oracle stop"]
     assert names == (of_two + of_one) * 2
+    assert [line.split("|")[1].strip() for line in overview.splitlines()[2:]] == of_two + of_one
     assert (tmp_path / "out" / "quality.md").read_text() == out
     rows = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert [len(r["psnr"]) for r in rows[:10]] == [2] * 4 + [1] * 6
@@ -235,7 +237,7 @@ def test_the_protocol_of_bird_tells_kernels_apart_where_there_are_some(arguments
     given = [*arguments[:2], "--protocol=bird", f"--images={tmp_path / 'clean.npz'}"]
     assert command.main(given) == 0
     out = capsys.readouterr().out
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.split("\n\n")[1].splitlines()]
     assert cells[0][-1] == "kernel correlation"
     names = ["input (2)", "DIIP (2), robust", "DIIP (2), oracle stop", "blind (2), budget", "blind (2), oracle stop"]
     known = ["known (2), budget", "known (2), oracle stop"]

@@ -1,4 +1,6 @@
-from diip_jax.evaluate.table_text import markdown
+import dataclasses
+
+from diip_jax.evaluate.table_text import markdown, overview
 from diip_jax.evaluate.tables import Row
 
 BARE = Row("noise", "input (2)", [20.0, 20.0], [0.5, 0.5], [float("inf")] * 2, [])
@@ -57,4 +59,14 @@ def test_what_no_row_has_is_no_column():
         "PSNR to input (dB)",
         "median iterate",
         "stopped before the end",
+    ]
+
+
+def test_the_overview_has_a_row_per_method_and_a_column_per_task():
+    elsewhere = dataclasses.replace(FULL, task="blur", psnr=[21.0, 22.0], lpips=[])
+    assert cells(overview([BARE, FULL, elsewhere])) == [
+        ["method", "noise", "blur"],
+        ["---"] * 3,
+        ["input (2)", "20.00 / 0.500", "-"],
+        ["DIIP (2), robust", "26.00 / 0.750 / 0.250", "21.50 / 0.750"],
     ]

@@ -1,7 +1,7 @@
 """Quality of methods on corrupted images, and of a prior: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
 
-Prints a table as markdown and keeps all that is computed in --output_dir, so that an interrupted run goes on where it
-stopped, and protocols share what they compute; --protocol=all fills all tables. `python -m diip_jax.evaluate.figures`
+Prints two tables as markdown and keeps all that is computed in --output_dir, so that an interrupted run goes on where
+it stopped, and protocols share what they compute; --protocol=all fills all tables. `python -m diip_jax.evaluate.figures`
 with the same flags draws their figures. How long it takes is said on stderr. The corruptions, settings, rules and
 numbers of images are those of a protocol in `diip_jax.evaluate.protocol`:
 
@@ -12,7 +12,8 @@ numbers of images are those of a protocol in `diip_jax.evaluate.protocol`:
     rules      every stopping rule beside the best iterates
     two_phase  1500 iterations
 
-Columns: means over the images with 95 % bootstrap intervals. "PSNR to input" tells a restoration from a copy. "below
+The first table is an overview: a row per method, a column per task, means of PSNR (dB) / SSIM / LPIPS. Columns of the
+second: means over the images with 95 % bootstrap intervals. "PSNR to input" tells a restoration from a copy. "below
 the best PSNR" and "above the best LPIPS" compare with the best iterate of the same trajectory, which an oracle that
 knows the clean image returns. LPIPS is AlexNet's. Seconds are those of an iteration without compilation, measured in a
 batch of up to eight images before the first run, times the iterations until the stop; network evaluations likewise, of
@@ -39,7 +40,7 @@ from diip_jax.evaluate import noise_prediction, options, spread
 from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.protocol import SAMPLED, advised
 from diip_jax.evaluate.runs import compute, jobs_of, table
-from diip_jax.evaluate.table_text import markdown
+from diip_jax.evaluate.table_text import markdown, overview
 from diip_jax.images import write_json, write_text
 from diip_jax.prior import bundled_checkpoint
 
@@ -102,7 +103,7 @@ def _print_tables(values: flags.FlagValues) -> None:
     compute([job for of_one in jobs.values() for job in of_one], options.report)
     for selection in selections:
         rows = table(jobs[selection.name], study, selection.tasks)
-        text = markdown(rows)
+        text = f"{overview(rows)}\n{markdown(rows)}"
         write_text(study.folder / f"{selection.name}.md", text)
         write_json(study.folder / f"{selection.name}.json", [dataclasses.asdict(row) for row in rows])
         if len(selections) > 1:

@@ -68,6 +68,18 @@ def markdown(rows: Sequence[Row]) -> str:
     return piped(lines)
 
 
+def overview(rows: Sequence[Row]) -> str:
+    """The papers' table: a row per method, a column per task; means of PSNR (dB) / SSIM / LPIPS, "-" where none is."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        lpips = f" / {np.mean(row.lpips):.3f}" if row.lpips else ""
+        cells.setdefault(row.method, {})[row.task] = f"{np.mean(row.psnr):.2f} / {np.mean(row.ssim):.3f}{lpips}"
+    lines = [["method", *tasks], ["---"] * (1 + len(tasks))]
+    lines += [[method, *(of_tasks.get(task, "-") for task in tasks)] for method, of_tasks in cells.items()]
+    return piped(lines)
+
+
 def piped(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells as markdown has them."""
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
