@@ -1,8 +1,8 @@
 """Quality of methods on corrupted images, and of a prior: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
 
 Prints two tables as markdown and keeps all that is computed in --output_dir, so that an interrupted run goes on where
-it stopped, and protocols share what they compute; --protocol=all fills all tables. `python -m diip_jax.evaluate.figures`
-with the same flags draws their figures. How long it takes is said on stderr. The corruptions, settings, rules and
+it stopped, and protocols share what they compute; --protocol=all fills all tables. How long it takes is said on stderr.
+`python -m diip_jax.evaluate.figures` with the same flags draws their figures. The corruptions, settings, rules and
 numbers of images are those of a protocol in `diip_jax.evaluate.protocol`:
 
     quality    DIIP as it is by default
