@@ -19,6 +19,7 @@ from diip_jax.evaluate.noise_prediction import noise_prediction_errors
 from diip_jax.evaluate.protocol import (
     ABLATIONS,
     BLIND,
+    DREAMCLEAN,
     METHODS,
     PROTOCOLS,
     QUALITY,
@@ -295,6 +296,11 @@ def test_the_table_of_methods_has_the_papers_tasks_and_tells_bird_the_truth():
             assert (blind.scale if blind.degradation == "downsample" else 1) == degraded.scale
             blurred = blind.degradation in ("blur", "downsample")
             assert (blind.kernel_size if blurred else 1) == (1 if degraded.kernel is None else len(degraded.kernel))
+
+
+def test_the_baselines_settings_are_among_those_that_were_swept():
+    reported = next(entry for entry in METHODS.entries if entry.name == "DreamClean")
+    assert reported.restorer("noise") in [entry.restorer("noise") for entry in DREAMCLEAN.entries]
 
 
 def test_ablations_change_one_thing_at_a_time():

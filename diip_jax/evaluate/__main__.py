@@ -8,6 +8,7 @@ numbers of images are those of a protocol in `diip_jax.evaluate.protocol`:
     quality    DIIP as it is by default
     bird       BIRD beside DIIP, where the kind of degradation is known
     methods    all methods on the papers' tasks
+    dreamclean DreamClean's gamma and tau
     ablations  k_min and eps, stride, projection, learning rate, gradient
     rules      every stopping rule beside the best iterates
     two_phase  1500 iterations

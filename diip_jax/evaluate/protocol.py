@@ -156,6 +156,17 @@ METHODS = Protocol(
     possible=tuple(CORRUPTIONS),
 )
 
+# DreamClean's settings, which its paper does not print: to be chosen on other images than are reported.
+DREAMCLEAN = Protocol(
+    entries=tuple(
+        OneShotEntry(f"gamma {gamma}, tau {tau}", _each_task(Sampled(DreamClean(gamma=gamma, tau=tau))), 8)
+        for tau in (100, 200, 300)
+        for gamma in (0.02, 0.05, 0.2)
+    ),
+    tasks=("noise", "blur", "jpeg", "x4"),
+    possible=tuple(CORRUPTIONS),
+)
+
 # The note's ablations are of k_min and eps, BIRD's of the stride. Other rules are replayed on the same iterates. At the
 # printed rate the iterates travel a sixth as far, and so get more iterations. One task of high frequencies, one of low.
 ABLATIONS = Protocol(
@@ -223,6 +234,7 @@ PROTOCOLS = {
     "quality": QUALITY,
     "bird": BLIND,
     "methods": METHODS,
+    "dreamclean": DREAMCLEAN,
     "ablations": ABLATIONS,
     "rules": RULES,
     "two_phase": TWO_PHASE,
