@@ -70,7 +70,7 @@ _SHARP = np.where(_K == 12, 0.05, 3 - np.abs(_K - 30) / 10)
         ({"stopping": "robust", "k_min": 20, "smoothing": 0.0, "patience": 4}, (34, 30)),
         ({"stopping": "robust", "k_min": 20, "smoothing": 0.0, "patience": 8}, (38, 30)),
         ({"stopping": "robust", "k_min": 45, "smoothing": 0.0, "patience": 1}, (46, 46)),
-        ({"stopping": "robust", "k_min": 45, "smoothing": 0.0, "patience": 1, "eps": 1e-5}, (47, 46)),
+        ({"stopping": "robust", "k_min": 45, "smoothing": 0.0, "patience": 1, "robust_eps": 1e-5}, (47, 46)),
     ],
 )
 def test_every_setting_reaches_its_rule(settings, stop):

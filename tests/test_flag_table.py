@@ -134,21 +134,21 @@ def test_help_lists_every_flag_once_with_its_default():
 @pytest.mark.parametrize(
     ("rule", "its_own"),
     [
-        ("robust", ["k_min", "eps", "smoothing", "patience"]),
+        ("robust", ["k_min", "robust_eps", "smoothing", "patience"]),
         ("paper", ["k_min", "eps"]),
         ("laplacian_variance", ["k_min"]),
         ("loss_slope", ["eps"]),
         ("wmv", ["patience", "window"]),
         ("emv", ["k_min", "smoothing", "patience"]),
         ("discrepancy", ["tau"]),
-        ("averaged", ["k_min", "eps", "smoothing", "patience"]),
+        ("averaged", ["k_min", "robust_eps", "smoothing", "patience"]),
         ("combined", ["k_min", "smoothing", "patience", "explained", "sharpness_ratio", "fully_explained"]),
         ("budget", []),
     ],
 )
 def test_settings_without_effect_are_refused(rule, its_own):
-    numbers = {"k_min": 3, "eps": 0.5, "smoothing": 0.5, "patience": 2, "window": 4, "explained": 0.5}
-    numbers |= {"sharpness_ratio": 3.0, "fully_explained": 0.5, "tau": 2.0}
+    numbers = {"k_min": 3, "eps": 0.5, "robust_eps": 0.25, "smoothing": 0.5, "patience": 2, "window": 4}
+    numbers |= {"explained": 0.5, "sharpness_ratio": 3.0, "fully_explained": 0.5, "tau": 2.0}
     for name, value in numbers.items():
         values = parsed(f"--stopping={rule}", f"--{name}={value}")
         if name not in its_own:

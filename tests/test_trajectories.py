@@ -50,6 +50,7 @@ def test_what_is_there_is_not_computed_again_and_settings_do_not_mix(prior, clea
             max_iterations=5,
             stopping="paper",
             eps=0.1,
+            robust_eps=0.1,
             patience=3,
             window=3,
             explained=0.8,

@@ -205,6 +205,7 @@ RULES = Protocol(
             ("paper", "robust", "wmv", "emv", "discrepancy", "averaged", "combined", "budget"),
             16,
             variants={
+                "robust, robust_eps 0.001": {"stopping": "robust", "robust_eps": 1e-3},
                 "wmv, patience 5": {"stopping": "wmv", "patience": 5},
                 "wmv, window 20, patience 20": {"stopping": "wmv", "window": 20, "patience": 20},
                 "combined, explained 0.8": {"stopping": "combined", "explained": 0.8},

@@ -197,9 +197,10 @@ class _Batch(MethodBatch):
 
 def settings_but_rules(method: Method) -> dict[str, Any]:
     """The settings that decide a trajectory: neither those of stopping rules nor those of memory."""
-    of_rules = "stopping k_min eps smoothing patience window explained sharpness_ratio fully_explained tau".split()
+    of_rules = "stopping k_min eps robust_eps smoothing patience window explained sharpness_ratio fully_explained tau"
     settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
-    return {name: value for name, value in settings.items() if name not in (*of_rules, "loss_threshold", "remat")}
+    left_out = (*of_rules.split(), "loss_threshold", "remat")
+    return {name: value for name, value in settings.items() if name not in left_out}
 
 
 def _run(

@@ -67,7 +67,8 @@ METHOD_HELP = {
     "stopping": "rule that ends the iteration (paper, robust, combined: the first of two; averaged: the mean of the "
     "last iterates of robust)",
     "k_min": "iterations before the Laplacian-variance rule may fire (robust: either rule; emv, combined: emv)",
-    "eps": "the loss rule fires below this relative change of the loss in an iteration",
+    "eps": "the printed loss rule fires below this relative change of the loss in an iteration",
+    "robust_eps": "robust, averaged: likewise",
     "smoothing": "robust rules, emv, combined, averaged: weight of the past in the moving average",
     "patience": "robust rules, wmv, emv, combined: iterations in a row that must agree",
     "window": "wmv: number of iterates whose variance is watched",
@@ -94,7 +95,8 @@ _BLURS = ("blur", "varying_blur", "downsample", "gain_offset")
 # A setting on the left does something only where the setting behind it has one of the values on the right.
 _ONLY_WITH = {
     "k_min": ("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged", "combined")),
-    "eps": ("stopping", ("paper", "robust", "loss_slope", "averaged")),
+    "eps": ("stopping", ("paper", "loss_slope")),
+    "robust_eps": ("stopping", ("robust", "averaged")),
     "smoothing": ("stopping", ("robust", "emv", "averaged", "combined")),
     "patience": ("stopping", ("robust", "wmv", "emv", "averaged", "combined")),
     "window": ("stopping", ("wmv",)),

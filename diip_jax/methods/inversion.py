@@ -51,8 +51,9 @@ class Inversion(abc.ABC):
             (`diip_jax.stopping.explained_variance`) and "emv"; "budget" none. Where
             the budget ends the run, the last iterate is returned ("averaged": the mean).
         k_min, eps: of the printed rules (DIIP: 100 and 0.001).
-        smoothing, patience: of the robust rules; "emv" and "combined" have both and k_min, "wmv" the patience,
-            "averaged" all of them and the smoothing for its mean, too.
+        robust_eps, smoothing, patience: of the robust rules, the first in the place of eps: 0.001 ends noise before the
+            picture is finished (docs/stopping.md); "emv" and "combined" have both and k_min, "wmv" the patience,
+            "averaged" all of "robust" and the smoothing for its mean, too.
         window: of "wmv", in iterates.
         explained, sharpness_ratio, fully_explained: of "combined", see `diip_jax.stopping.sharpness_peak` and, for the
             last one, `diip_jax.stopping.explained_variance`.
@@ -64,6 +65,7 @@ class Inversion(abc.ABC):
     stopping: Stopping = "robust"
     k_min: int = 100
     eps: float = 1e-3
+    robust_eps: float = 3e-4
     smoothing: float = 0.9
     patience: int = 10
     window: int = 10
@@ -100,7 +102,7 @@ class Inversion(abc.ABC):
     def _rules(self) -> dict[str, StoppingRule]:
         peak, slope = laplacian_variance_peak(self.k_min), loss_slope(self.eps)
         robust_peak = laplacian_variance_peak(self.k_min, patience=self.patience, smoothing=self.smoothing)
-        robust_slope = loss_slope(self.eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
+        robust_slope = loss_slope(self.robust_eps, k_min=self.k_min, patience=self.patience, smoothing=self.smoothing)
         robust, end = first_of(robust_peak, robust_slope), budget(self.max_iterations)
         sharpness = sharpness_peak(self.explained, self.sharpness_ratio, patience=self.patience)
         emv = exponential_moving_variance(self.smoothing, k_min=self.k_min, patience=self.patience)
