@@ -160,8 +160,8 @@ METHODS = Protocol(
 DREAMCLEAN = Protocol(
     entries=tuple(
         OneShotEntry(f"gamma {gamma}, tau {tau}", _each_task(Sampled(DreamClean(gamma=gamma, tau=tau))), 8)
-        for tau in (100, 200, 300)
-        for gamma in (0.02, 0.05, 0.2)
+        for tau in (50, 100, 200, 300)
+        for gamma in (0.05, 0.2, 0.4, 0.6, 0.8)
     ),
     tasks=("noise", "blur", "jpeg", "x4"),
     possible=tuple(CORRUPTIONS),
