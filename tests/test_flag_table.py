@@ -31,7 +31,7 @@ def test_defaults_are_the_methods_own():
         ("--noproject", "project", False),
         ("--stopping=robust", "stopping", "robust"),
         ("--k_min=3", "k_min", 3),
-        ("--eps=0.5", "eps", 0.5),
+        ("--robust_eps=0.5", "robust_eps", 0.5),
         ("--smoothing=0.5", "smoothing", 0.5),
         ("--patience=2", "patience", 2),
         ("--stopping=combined", "stopping", "combined"),
