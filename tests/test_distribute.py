@@ -82,3 +82,8 @@ def test_shares_are_all_there_is_and_nothing_twice(monkeypatch, count):
         shares.append(distribute.share("abcd"))
     assert sorted("".join(shares)) == list("abcd")
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_process_outside_a_meeting_has_nobody_to_agree_with():
+    with pytest.raises(RuntimeError, match="same_everywhere is for the processes of a meeting"):
+        distribute.same_everywhere(b"digest")

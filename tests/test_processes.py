@@ -38,7 +38,8 @@ def start(cache):
 
     def start(*commands):
         coordinator = f"--coordinator=127.0.0.1:{free_port()}"
-        devices = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
+        # Not all of the suite's flags: with the older code generator sums round differently in batches of other sizes.
+        devices = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=2"}
         environment = os.environ | devices | {"XDG_CACHE_HOME": str(cache)}
         flags = [f"--checkpoint={checkpoint()}", *SETTINGS, coordinator, f"--num_processes={len(commands)}"]
         for i, (program, arguments) in enumerate(commands):
@@ -64,11 +65,12 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-def test_two_processes_of_two_devices_do_what_one_does(capsys, tmp_path, seven, start):
-    run(capsys, *seven, f"--output_dir={tmp_path / 'alone'}")
+def test_two_processes_do_what_one_does(tmp_path, seven, start):
+    (process,) = start((LAUNCH, [*seven, f"--output_dir={tmp_path / 'alone'}"]))
+    process.communicate()
     missing = tmp_path / "in" / "h.png"
     given = [*seven, missing, f"--output_dir={tmp_path / 'out'}"]
-    first, second = start((LAUNCH, given), (LAUNCH, given))
+    first, second = start((LAUNCH, given), (LAUNCH, given))[-2:]
     (out_0, err_0), (out_1, err_1) = first.communicate(), second.communicate()
     assert (first.returncode, second.returncode) == (1, 0)
     assert files(tmp_path / "out") == files(tmp_path / "alone")
