@@ -168,7 +168,7 @@ DREAMCLEAN = Protocol(
 )
 
 # The note's ablations are of k_min and eps, BIRD's of the stride. Other rules are replayed on the same iterates. At the
-# printed rate the iterates travel a sixth as far, and so get more iterations. One task of high frequencies, one of low.
+# printed rate the iterates travel 0.15 times as far, and so get more iterations. One task of high frequencies, one of low.
 ABLATIONS = Protocol(
     entries=(
         Entry(
