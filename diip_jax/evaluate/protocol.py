@@ -167,8 +167,8 @@ DREAMCLEAN = Protocol(
     possible=tuple(CORRUPTIONS),
 )
 
-# The note's ablations are of k_min and eps, BIRD's of the stride. Other rules are replayed on the same iterates. At the
-# printed rate the iterates travel 0.15 times as far, and so get more iterations. One task of high frequencies, one of low.
+# DIIP's paper ablates k_min and eps, BIRD's the stride. Other rules are replayed on the same iterates. At the printed
+# rate the iterates travel 0.15 times as far, and so get more iterations. One task of high frequencies, one of low.
 ABLATIONS = Protocol(
     entries=(
         Entry(
