@@ -219,7 +219,7 @@ RULES = Protocol(
     possible=tuple(CORRUPTIONS),
 )
 
-# The length of the note's study is 1500 iterations, its rate 0.0015. One image: the full gradient takes minutes for it.
+# The study in DIIP's paper has 1500 iterations at a rate of 0.0015. One image: the full gradient takes minutes for it.
 TWO_PHASE = Protocol(
     entries=(
         Entry("DIIP, detached", _always(dataclasses.replace(PAPER, stride=200)), ("paper",), 1),

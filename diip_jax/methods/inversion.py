@@ -133,7 +133,7 @@ class NoiseInversion(Inversion):
         gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
         remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
             "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".
-        project: keep z on its sphere (BIRD, Algorithm 1 line 5; the note on DIIP does not say).
+        project: keep z on its sphere (BIRD, Algorithm 1 line 5; DIIP's paper does not say).
     """
 
     stride: int = 100
