@@ -168,7 +168,7 @@ DREAMCLEAN = Protocol(
 )
 
 # DIIP's paper ablates k_min and eps, BIRD's the stride. Other rules are replayed on the same iterates. At the printed
-# rate the iterates travel 0.15 times as far, and so get more iterations. One task of high frequencies, one of low.
+# rate the iterates travel 0.15 times as far, and so get more iterations.
 ABLATIONS = Protocol(
     entries=(
         Entry(
@@ -192,7 +192,7 @@ ABLATIONS = Protocol(
         ),
         Entry("full gradient", _always(DIIP(stride=200, gradient="full")), ("robust", "paper"), 8),
     ),
-    tasks=("noise", "blur"),
+    tasks=("noise", "blur", "jpeg"),
     possible=tuple(CORRUPTIONS),
 )
 
