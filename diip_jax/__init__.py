@@ -1,34 +1,120 @@
-"""Blind image restoration with pretrained diffusion priors in JAX: DIIP (ICCV 2025) and BIRD.
+"""Blind image restoration with pretrained diffusion priors in JAX: DIIP (ICCV 2025), BIRD, and methods of one's own.
 
-import diip_jax
-prior = diip_jax.load_prior()                      # the bundled 64x64 face prior
-restored = diip_jax.restore(prior, images).images  # [N, H, W, C], uint8 or float in [-1, 1]
+import diip_jax as dj
+prior = dj.load_prior()                                # the bundled 64x64 face prior
+restored = dj.restore(dj.DIIP(prior), photos).images   # [N, H, W, C], uint8 or float in [-1, 1]
 """
 
-from diip_jax.api import Progress, Restored, restore
 from diip_jax.ddim import invert, reverse
-from diip_jax.loop import Problem
-from diip_jax.methods import BIRD, DIIP, DIP, METHODS, Method
+from diip_jax.methods import BIRD, DIIP, DIP, DreamClean
+from diip_jax.plug import plug
+from diip_jax.plugs.generators import DDIM, Generator, UntrainedNetwork, ddim
+from diip_jax.plugs.losses import masked_mse, mse
+from diip_jax.plugs.monitors import psnr
+from diip_jax.plugs.operators import (
+    Blur,
+    Centred,
+    Downsample,
+    GainOffset,
+    Identity,
+    KernelLogits,
+    KernelNetwork,
+    KnownKernel,
+    Mask,
+    Operator,
+    PictureOperator,
+    VaryingBlur,
+)
+from diip_jax.plugs.optimizers import Groups, Turn, decay, opt
+from diip_jax.plugs.rules import (
+    Averaged,
+    Discrepancy,
+    ExplainedVariance,
+    LossSlope,
+    LossThreshold,
+    Never,
+    Observation,
+    Peak,
+    ReturningBest,
+    ReturningFirst,
+    Rule,
+    Score,
+    combined,
+    exponential_moving_variance,
+    first_of,
+    laplacian_variance_peak,
+    printed,
+    robust,
+    sharpness_peak,
+    windowed_moving_variance,
+)
 from diip_jax.prior import CheckpointError, Prior, load_prior, save_prior
+from diip_jax.restore import Solution, View, every, restore
 from diip_jax.schedule import Schedule
+from diip_jax.solve.problem import Problem, Result
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BIRD",
+    "DDIM",
     "DIIP",
     "DIP",
-    "METHODS",
+    "Averaged",
+    "Blur",
+    "Centred",
     "CheckpointError",
-    "Method",
+    "Discrepancy",
+    "Downsample",
+    "DreamClean",
+    "ExplainedVariance",
+    "GainOffset",
+    "Generator",
+    "Groups",
+    "Identity",
+    "KernelLogits",
+    "KernelNetwork",
+    "KnownKernel",
+    "LossSlope",
+    "LossThreshold",
+    "Mask",
+    "Never",
+    "Observation",
+    "Operator",
+    "Peak",
+    "PictureOperator",
     "Prior",
     "Problem",
-    "Progress",
-    "Restored",
+    "Result",
+    "ReturningBest",
+    "ReturningFirst",
+    "Rule",
     "Schedule",
+    "Score",
+    "Solution",
+    "Turn",
+    "UntrainedNetwork",
+    "VaryingBlur",
+    "View",
+    "combined",
+    "ddim",
+    "decay",
+    "every",
+    "exponential_moving_variance",
+    "first_of",
     "invert",
+    "laplacian_variance_peak",
     "load_prior",
+    "masked_mse",
+    "mse",
+    "opt",
+    "plug",
+    "printed",
+    "psnr",
     "restore",
     "reverse",
+    "robust",
     "save_prior",
+    "sharpness_peak",
+    "windowed_moving_variance",
 ]

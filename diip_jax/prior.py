@@ -33,6 +33,7 @@ __all__ = [
     "CheckpointError",
     "Prior",
     "Provenance",
+    "activation_bytes",
     "bundled_checkpoint",
     "check_image_shape",
     "load_prior",
@@ -162,6 +163,23 @@ def check_image_shape(prior: Prior, shape: tuple[int, ...]) -> None:
         raise ValueError(f"images have {channels} channels: this prior takes {prior.model.in_channels}")
     if height % multiple or width % multiple or not height or not width:
         raise ValueError(f"images are {height}x{width}: this prior takes sides that are multiples of {multiple}")
+
+
+def activation_bytes(prior: Prior, shape: tuple[int, int, int]) -> int:
+    """What one evaluation of the prior keeps of one image (H, W, C) for its gradient, in bytes; traced, not computed."""
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+    def residuals(params: Params, x: Array) -> Any:
+        frozen = dataclasses.replace(prior, params=params)
+        return jax.vjp(lambda x: frozen.eps(x, jnp.zeros(1)), x)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(residuals, prior.params, x))
+    # The parameters are among them, and are there anyway.
+    return max(0, _bytes(kept) - _bytes(prior.params))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def param_shapes(model: models.ModelConfig) -> Params:

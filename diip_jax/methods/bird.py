@@ -5,118 +5,102 @@ together until H_eta(g(z)) is the degraded image.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import optax
 
-from diip_jax import operators
-from diip_jax.methods.inversion import NoiseInversion, Stopping
-from diip_jax.operators import Boundary, KernelModel, Operator
-from diip_jax.stopping import StoppingRule, first_of, loss_threshold
+from diip_jax.ddim import Gradient, Remat
+from diip_jax.methods.diip import noise_of
+from diip_jax.plug import check_above, plug
+from diip_jax.plugs.losses import masked_mse, mse
+from diip_jax.plugs.operators import Blur, Downsample, Identity, KernelNetwork, Mask
+from diip_jax.plugs.optimizers import Turn, opt
+from diip_jax.plugs.rules import Discrepancy, Never
+from diip_jax.schedule import Variant
+from diip_jax.solve.problem import Problem
 
-Degradation = Literal["identity", "blur", "varying_blur", "downsample", "mask", "gain_offset"]
-Kernel = Literal["network", "logits", "known"]
 Updates = Literal["joint", "alternating"]
 
-_KERNELS = {"network": operators.kernel_network, "logits": operators.kernel_logits, "known": operators.known_kernel}
 
+@plug(data=("prior", "operator", "rule", "learning_rate", "operator_learning_rate", "max_iterations"))
+class BIRD:
+    """BIRD: min over z on its sphere, and eta, of the mean of (H_eta(g(z)) - y)^2.
 
-@dataclass(frozen=True)
-class BIRD(NoiseInversion):
-    """Settings of BIRD: those of `NoiseInversion`, and of the operator. The defaults are for the bundled prior.
+    The defaults are for the bundled prior. With the right operator what remains of y is its noise: `Discrepancy` stops
+    there. An image of few pixels is fitted beyond it soon, a larger one hardly ever.
 
-    With the right operator what remains of y is its noise: "discrepancy" stops there. An image of few pixels is fitted
-    beyond it soon, a larger one hardly ever.
-
-    The preset "paper" has what section 4 prints for all tasks, "code" what the released scripts set for each; they
-    differ, see `PAPER` and `CODE`.
+    `BIRD.paper` has what section 4 prints for all tasks, `BIRD.code` what the released scripts set for each operator;
+    they differ, see `PAPER` and `CODE`.
 
     Attributes:
-        degradation: what happened to the image x; k * x is a blur by an unknown kernel.
-            "identity": nothing but noise, or JPEG (the paper's choice); "blur": k * x; "varying_blur": a kernel that
-            changes over the image; "downsample": means of blocks of k * x; "mask": a part is hidden, and known which;
-            "gain_offset": g (k * x) + M, M a slowly varying map.
-        kernel_size: K, odd: side of the kernels, in pixels of x. 1 for no blur.
-        kernel_model: how k is parametrised: by SelfDeblur's "network" (BIRD) or by "logits", which with this prior find
-            it sooner; or it is "known".
-        centre_kernel: keep the centre of mass of an unknown kernel at its centre, see `diip_jax.operators.centred`;
-            neither the paper nor the code does.
-        scale: of "downsample": side of a block.
-        boundary: of the blur: "zero" (BIRD's code), "reflect" or "valid", see `diip_jax.operators.convolve`.
-        operator_learning_rate: of Adam on eta.
+        prior: a `Prior`, or anything that `ddim` takes.
+        operator: what happened to the image, see `diip_jax.plugs.operators`: `Identity()` for nothing but noise, or
+            JPEG (the paper's choice); `Blur(15)` for an unknown kernel of 15x15; `VaryingBlur(15)` where it changes
+            over the image; `Downsample(Blur(15), 4)`; `Mask()`, with args={"mask": ...}; `GainOffset(Blur(15))`; or an
+            `Operator` of one's own.
+        rule: when to stop, see `diip_jax.plugs.rules`. epsilon of Algorithm 1 is `LossThreshold`.
+        learning_rate, operator_learning_rate: of Adam on z and on eta; numbers, or schedules as `diip_jax.opt` takes
+            them. For groups of eta with rates of their own state the `Problem`, with `Groups`.
         updates: "joint": z and eta step together, both gradients taken at iterate k, as Algorithm 1 and the code have
             it. "alternating": z in even iterations, eta in odd ones, as section 3.1 says in words.
-        loss_threshold: epsilon of Algorithm 1; the iteration also ends at an iterate whose loss is not above it.
+        max_iterations, stride, variant, gradient, remat, project, refresh: as in `DIIP`.
     """
 
-    max_iterations: int = 200
-    stopping: Stopping = "discrepancy"
-    degradation: Degradation = "blur"
-    kernel_size: int = 15
-    kernel_model: Kernel = "logits"
-    centre_kernel: bool = True
-    scale: int = 4
-    boundary: Boundary = "reflect"
-    operator_learning_rate: float = 3e-3
+    prior: Any
+    operator: Any = Blur(15)
+    rule: Any = Discrepancy()
+    learning_rate: Any = 0.01
+    operator_learning_rate: Any = 3e-3
     updates: Updates = "joint"
-    loss_threshold: float = 0.0
+    max_iterations: Any = 200
+    stride: int = 100
+    variant: Variant = "code"
+    gradient: Gradient = "detached"
+    remat: Literal["auto"] | Remat = "auto"
+    project: bool = True
+    refresh: int | Literal["all"] = "all"
 
     def __post_init__(self) -> None:
-        choices = {"degradation": Degradation, "kernel_model": Kernel, "boundary": Boundary, "updates": Updates}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(get_args(allowed))}")
-        if self.kernel_model == "known" and self.degradation == "varying_blur":
-            raise ValueError("kernel_model='known': varying_blur has several; use 'network' or 'logits'")
-        if self.scale < 2:
-            raise ValueError(f"scale={self.scale}: expected at least 2")
-        if not self.operator_learning_rate > 0:
-            raise ValueError(f"operator_learning_rate={self.operator_learning_rate}: expected above 0")
-        self._kernel()
-        loss_threshold(self.loss_threshold)
-        super().__post_init__()
+        check_above("learning_rate", self.learning_rate, 0)
+        check_above("operator_learning_rate", self.operator_learning_rate, 0)
+        check_above("max_iterations", self.max_iterations, 1, inclusive=True)
+        if self.updates not in get_args(Updates):
+            raise ValueError(f"updates={self.updates!r}: expected one of {', '.join(get_args(Updates))}")
 
     @classmethod
-    def presets(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-        degradation = settings.get("degradation", cls.degradation)
-        return {"paper": PAPER} | ({"code": CODE[degradation]} if degradation in CODE else {})
+    def paper(cls, prior: Any, operator: Any = None, **settings: Any) -> "BIRD":
+        """With the numbers of section 4 for what is not given; the operator is a blur by the paper's kernel network."""
+        operator = Blur(KernelNetwork(15)) if operator is None else operator
+        return cls(prior, operator, **({**PAPER, "rule": Never()} | settings))
 
-    def rule(self) -> StoppingRule:
-        """The loss threshold, and the stopping rule that the settings name."""
-        return first_of(loss_threshold(self.loss_threshold), super().rule())
+    @classmethod
+    def code(cls, prior: Any, operator: Any = None, **settings: Any) -> "BIRD":
+        """With the numbers of the released script for this operator; without one that of blind_deblurring.
 
-    def operator(self, channels: int) -> Operator:
-        """The operator of the degradation."""
-        makers = {
-            "identity": operators.identity,
-            "blur": self._blur,
-            "varying_blur": self._varying_blur,
-            "downsample": lambda: operators.downsample(self._blur(), self.scale),
-            "mask": operators.mask,
-            "gain_offset": lambda: operators.gain_offset(self._blur(), channels),
-        }
-        return makers[self.degradation]()
+        Raises:
+            ValueError: an operator that there is no script for.
+        """
+        operator = Blur(KernelNetwork(41), "zero") if operator is None else operator
+        task = next((name for kind, name in _SCRIPTS.items() if isinstance(operator, kind)), None)
+        if task is None:
+            scripts = ", ".join(kind.__name__ for kind in _SCRIPTS)
+            raise ValueError(f"operator={type(operator).__name__}: there are released scripts for {scripts} only")
+        return cls(prior, operator, **({**CODE[task], "rule": Never()} | settings))
 
-    def _blur(self) -> Operator:
-        kernel = self._kernel()
-        if self.centre_kernel and self.kernel_model != "known":
-            kernel = operators.centred(kernel)
-        return operators.blur(kernel, self.boundary)
-
-    def _varying_blur(self) -> Operator:
-        return operators.varying_blur(self._kernel(), boundary=self.boundary, centre=self.centre_kernel)
-
-    def _kernel(self) -> KernelModel:
-        return _KERNELS[self.kernel_model](self.kernel_size)
-
-    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-        """Adam for both, each with its rate; in alternation where that is asked for."""
-        both = optax.adam(self.learning_rate), optax.adam(self.operator_learning_rate)
-        if self.updates == "joint":
-            return both
-        turns = [lambda step, turn=turn: step % 2 == turn for turn in (0, 1)]
-        return optax.conditionally_mask(both[0], turns[0]), optax.conditionally_mask(both[1], turns[1])
+    def problem(self) -> Problem:
+        """The plugs."""
+        both = opt(optax.adam, self.learning_rate), opt(optax.adam, self.operator_learning_rate)
+        if self.updates == "alternating":
+            both = Turn(both[0], 0), Turn(both[1], 1)
+        return Problem(
+            generator=noise_of(self),
+            operator=self.operator,
+            loss=masked_mse if isinstance(self.operator, Mask) else mse,
+            rule=self.rule,
+            optimizer=both[0],
+            operator_optimizer=both[1],
+            max_iterations=self.max_iterations,
+        )
 
 
 # Section 4, "for all our experiments", and Algorithms 1 and 2: t = 1000, 900, ..., no clipping, the gradient through
@@ -126,38 +110,26 @@ PAPER: Mapping[str, Any] = {
     "learning_rate": 0.003,
     "operator_learning_rate": 0.003,
     "max_iterations": 200,
-    "stopping": "budget",
     "stride": 100,
     "variant": "paper",
     "gradient": "full",
     "project": True,
     "updates": "joint",
-    "kernel_model": "network",
-    "centre_kernel": False,
 }
 
 # The released scripts: denoising, inpainting, super_resolution (by a known mean of blocks), blind_deblurring. There is
 # none for the others: the one called blind_non_uniform_deblurring takes the identity.
 _RELEASED: Mapping[str, Any] = {
-    "stopping": "budget",
     "stride": 100,
     "variant": "code",
     "gradient": "detached",
     "project": True,
     "updates": "joint",
-    "centre_kernel": False,
 }
 CODE: Mapping[str, Mapping[str, Any]] = {
     "identity": {**_RELEASED, "learning_rate": 0.01, "max_iterations": 200},
     "mask": {**_RELEASED, "learning_rate": 0.01, "max_iterations": 200},
-    "downsample": {**_RELEASED, "learning_rate": 0.001, "max_iterations": 100, "kernel_size": 1},
-    "blur": {
-        **_RELEASED,
-        "learning_rate": 0.003,
-        "operator_learning_rate": 2e-4,
-        "max_iterations": 100,
-        "kernel_size": 41,
-        "kernel_model": "network",
-        "boundary": "zero",
-    },
+    "downsample": {**_RELEASED, "learning_rate": 0.001, "max_iterations": 100},
+    "blur": {**_RELEASED, "learning_rate": 0.003, "operator_learning_rate": 2e-4, "max_iterations": 100},
 }
+_SCRIPTS = {Identity: "identity", Mask: "mask", Downsample: "downsample", Blur: "blur"}

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array, Flag, Float, Image, Observed, Scalar
-from diip_jax.stopping.peak import Score, peak
-from diip_jax.stopping.rule import Observation, StoppingRule
+from diip_jax.array_types import Any, Array, Flag, Float, Image, Observed, Scalar
+from diip_jax.plug import check_above, plug
+from diip_jax.plugs.rules.checks import check_patience, check_share
+from diip_jax.plugs.rules.peak import Peak, Score
+from diip_jax.plugs.rules.rule import Observation
 
 
 def laplacian_variance(image: Image) -> Scalar:
@@ -78,7 +80,31 @@ class _SharpnessState(NamedTuple):
     formed: Flag
 
 
-def sharpness_peak(explained: float = 0.86, sharpness_ratio: float = 1.6, *, patience: int = 10) -> StoppingRule:
+@plug(data=("explained", "sharpness_ratio"))
+class RelativeSharpness(Score):
+    """The Laplacian variance of the iterates that show a formed picture and are sharper than y, see `sharpness_peak`."""
+
+    explained: Any = 0.86
+    sharpness_ratio: Any = 1.6
+
+    def __post_init__(self) -> None:
+        check_share("explained", self.explained)
+        check_above("sharpness_ratio", self.sharpness_ratio, 0)
+
+    def init(self, image: Image, y: Array) -> _SharpnessState:
+        picture = picture_in(y)
+        formed = picture.noise + (1 - self.explained) * picture.variance
+        return _SharpnessState(
+            self.sharpness_ratio * picture.laplacian_variance, formed, jnp.zeros_like(y, bool, shape=())
+        )
+
+    def __call__(self, state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:
+        state = state._replace(formed=state.formed | (seen.loss <= state.formed_loss))
+        counts = state.formed & (seen.laplacian_variance > state.least_sharpness)
+        return state, jnp.where(counts, seen.laplacian_variance, -jnp.inf)
+
+
+def sharpness_peak(explained: float = 0.86, sharpness_ratio: float = 1.6, *, patience: int = 10) -> Peak:
     """DIIP's rule for low-frequency degradations, which finds out by itself where it applies and when it may begin.
 
     Returns the iterate of the highest Laplacian variance among those that
@@ -98,19 +124,5 @@ def sharpness_peak(explained: float = 0.86, sharpness_ratio: float = 1.6, *, pat
             counts; above 0.
         patience: fires after this many iterates in a row without a new maximum.
     """
-    if not 0 < explained < 1:
-        raise ValueError(f"explained={explained}: expected 0 < explained < 1")
-    if not sharpness_ratio > 0:
-        raise ValueError(f"sharpness_ratio={sharpness_ratio}: expected above 0")
-
-    def init(image: Image, y: Observed) -> _SharpnessState:
-        picture = picture_in(y)
-        formed = picture.noise + (1 - explained) * picture.variance
-        return _SharpnessState(sharpness_ratio * picture.laplacian_variance, formed, jnp.zeros_like(y, bool, shape=()))
-
-    def update(state: _SharpnessState, seen: Observation) -> tuple[_SharpnessState, Scalar]:
-        state = state._replace(formed=state.formed | (seen.loss <= state.formed_loss))
-        counts = state.formed & (seen.laplacian_variance > state.least_sharpness)
-        return state, jnp.where(counts, seen.laplacian_variance, -jnp.inf)
-
-    return peak(Score(init, update), "sharpness", k_min=0, patience=patience)
+    check_patience(0, patience)
+    return Peak(RelativeSharpness(explained, sharpness_ratio), 0, patience, "sharpness")

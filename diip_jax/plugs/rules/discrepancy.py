@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
-from diip_jax.array_types import Image, Observed, Scalar
-from diip_jax.stopping.rule import Observation, StoppingRule, Verdict
+from diip_jax.array_types import Any, Array, Flag, Image, Observed, Scalar
+from diip_jax.plug import check_above, plug
+from diip_jax.plugs.rules.rule import Observation, Rule
 
 # Their median is not trusted below: an image of 64x64 pixels that was down-sampled eightfold has 36.
 _LEAST_WINDOWS = 16
@@ -35,22 +36,24 @@ def noise_level(y: Observed) -> Scalar:
     return jnp.where(enough, jnp.sqrt(jnp.mean(levels**2)), jnp.nan)
 
 
-def discrepancy(tau: float = 1.0) -> StoppingRule:
-    """Stops once the loss is at most tau^2 sigma^2, sigma the noise level of y, and returns that iterate.
+@plug(data=("tau",))
+class Discrepancy(Rule):
+    """Stops once the loss is at most tau^2 sigma^2, sigma the noise level of y.
 
     A fit that is closer to y than the clean image, whose mean squared distance is sigma^2, has begun to fit the noise
     (Morozov's discrepancy principle). Where there is next to no noise, or too little of y to tell, it never fires.
 
-    Args:
+    Attributes:
         tau: safety factor, above 0; 1 trusts the estimate.
     """
-    if not tau > 0:
-        raise ValueError(f"tau={tau}: expected above 0")
 
-    def init(image: Image, y: Observed) -> Scalar:
-        return (tau * noise_level(y)) ** 2
+    tau: Any = 1.0
 
-    def update(threshold: Scalar, seen: Observation) -> tuple[Scalar, Verdict]:
-        return threshold, Verdict(seen.loss <= threshold, jnp.zeros_like(seen.k), seen.k, seen.image)
+    def __post_init__(self) -> None:
+        check_above("tau", self.tau, 0)
 
-    return StoppingRule(init, update, ("discrepancy",))
+    def init(self, image: Image, y: Array) -> Scalar:
+        return (self.tau * noise_level(y)) ** 2
+
+    def __call__(self, threshold: Scalar, seen: Observation) -> tuple[Scalar, Flag]:
+        return threshold, seen.loss <= threshold

@@ -1,0 +1,39 @@
+"""Degradation operators H_eta: the plug that says how a clean image x becomes the observed y = H_eta(x).
+
+operator       what an operator is; identity, mask
+kernels        where a blur kernel comes from: a network, logits, or what is known
+blurs          blur by one kernel, or by one that changes over the image
+compositions   what may follow: down-sampling, gain and offset
+"""
+
+from diip_jax.plugs.operators.blurs import Blur, Boundary, VaryingBlur, convolve
+from diip_jax.plugs.operators.compositions import Downsample, GainOffset
+from diip_jax.plugs.operators.kernels import (
+    Centred,
+    KernelLogits,
+    KernelModel,
+    KernelNetwork,
+    KnownKernel,
+    to_centre,
+)
+from diip_jax.plugs.operators.operator import Identity, Mask, Operator, PictureOperator, given
+
+__all__ = [
+    "Blur",
+    "Boundary",
+    "Centred",
+    "Downsample",
+    "GainOffset",
+    "Identity",
+    "KernelLogits",
+    "KernelModel",
+    "KernelNetwork",
+    "KnownKernel",
+    "Mask",
+    "Operator",
+    "PictureOperator",
+    "VaryingBlur",
+    "convolve",
+    "given",
+    "to_centre",
+]

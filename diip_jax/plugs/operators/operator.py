@@ -1,0 +1,119 @@
+"""What a degradation operator is, and the two that have nothing to learn."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from diip_jax.array_types import Any, Array, Image, PRNGKey
+from diip_jax.plug import plug
+
+
+class Operator:
+    """H_eta, how a clean image x becomes the observation y: the base of plugs, see `diip_jax.plug`.
+
+    One of one's own defines `__call__`, and what differs from below. Everything is about one image.
+    """
+
+    def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
+        """The first eta, the operator's unknown parameters: a pytree of float arrays. Here there are none."""
+        return ()
+
+    def __call__(self, eta: Any, x: Image, args: Any) -> Array:
+        """The predicted observation of x `[H, W, C]` in [-1, 1]: of y's shape, dtype and range.
+
+        Args:
+            args: what is known of this image beside y; the entry of the pytree that `restore` was given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no __call__(eta, x, args)")
+
+    def image_shape(self, y_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """(H, W, C) of the image whose observation has this shape; here the same."""
+        height, width, channels = y_shape
+        return (height, width, channels)
+
+    def estimates(self, eta: Any) -> dict[str, Array]:
+        """What eta stands for, by name, such as "kernel"; here nothing."""
+        return {}
+
+    def visible(self, y: Array, args: Any) -> Array:
+        """y with NaN where it shows nothing of the image, for stopping rules and the random key; here y itself."""
+        return y
+
+    def check(self, y: np.ndarray, args: Any) -> None:
+        """Raises ValueError where a batch y `[N, ...]` or its args are not what the operator takes; called once."""
+
+
+class PictureOperator(Operator):
+    """An operator whose observations are pictures `[h, w, C]` in [-1, 1] or near.
+
+    Where y lies on the image x: pixel i of y covers the pixels margin + scale * i .. margin + scale * (i + 1) - 1.
+    """
+
+    @property
+    def scale(self) -> int:
+        """Side of the block of x that a pixel of y covers."""
+        return 1
+
+    @property
+    def margin(self) -> int:
+        """Pixels of x beyond each side of y."""
+        return 0
+
+    def image_shape(self, y_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        height, width, channels = y_shape
+        return (self.scale * height + 2 * self.margin, self.scale * width + 2 * self.margin, channels)
+
+    def y_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(h, w, C) of the observation of an image of shape (H, W, C).
+
+        Raises:
+            ValueError: there is no such observation.
+        """
+        height, width, channels = image_shape
+        inner = (height - 2 * self.margin, width - 2 * self.margin)
+        if min(inner) < self.scale:
+            taken = f"boundary='valid' takes {self.margin} px off all sides of {height}x{width}"
+            raise ValueError(f"{taken}, which leaves no block of {self.scale}x{self.scale}: use a smaller kernel_size")
+        if any(side % self.scale for side in inner):
+            raise ValueError(f"scale={self.scale}: expected a divisor of {inner[0]} and {inner[1]}, the image's sides")
+        return (inner[0] // self.scale, inner[1] // self.scale, channels)
+
+    def check(self, y: np.ndarray, args: Any) -> None:
+        if y.ndim != 4 or not y.size:
+            raise ValueError(f"images have shape {y.shape}: expected [N, H, W, C] with at least one image")
+        largest = np.abs(y).max()
+        if not largest <= 4:
+            raise ValueError(f"images hold values up to {largest:g}: expected float in [-1, 1] (or uint8 for 0..255)")
+
+
+def given(args: Any, name: str) -> Any:
+    """The entry of args. Raises ValueError where there is none."""
+    if not isinstance(args, dict) or name not in args:
+        raise ValueError(f"args has no {name!r}: give restore(..., args={{{name!r}: ...}}), one for each image")
+    return args[name]
+
+
+@plug()
+class Identity(PictureOperator):
+    """H(x) = x: DIIP for every degradation, BIRD for JPEG (section 3.1)."""
+
+    def __call__(self, eta: Any, x: Image, args: Any) -> Image:
+        return x
+
+
+@plug()
+class Mask(PictureOperator):
+    """H(x) = m ⊙ x with a known mask m, `args["mask"]` `[h, w]` bool: inpainting. A hidden pixel is 0, mid-range."""
+
+    def __call__(self, eta: Any, x: Image, args: Any) -> Image:
+        return jnp.where(given(args, "mask")[..., None], x, 0)
+
+    def visible(self, y: Array, args: Any) -> Array:
+        return jnp.where(given(args, "mask")[..., None], y, jnp.nan)
+
+    def check(self, y: np.ndarray, args: Any) -> None:
+        super().check(y, args)
+        mask = np.asarray(given(args, "mask"))
+        if mask.shape != y.shape[:3]:
+            raise ValueError(f"mask: shape {mask.shape}, expected {y.shape[:3]}, one of its size for each image")
+        if not (mask.dtype == bool and mask.any((1, 2)).all()):
+            raise ValueError(f"mask: {mask.dtype}, expected bool, true at one pixel of each image at least")

@@ -1,0 +1,168 @@
+"""Batches of a problem over devices: padded, split, run in pieces between which a caller may look in.
+
+The one place that does so. Every batch of a call, also a smaller last one, runs in the same XLA program.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from diip_jax import distribute
+from diip_jax.array_types import Array
+from diip_jax.solve import loop
+from diip_jax.solve.loop import Saved, State
+from diip_jax.solve.problem import Problem, Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What fixes the program of a batch beside the problem.
+
+    Attributes:
+        mesh: the devices that share a batch.
+        image_shape: (H, W, C) of the restored images.
+        save: what is traced. length: iterates that the traces hold.
+        one_by_one: see `diip_jax.solve.loop.advance`.
+    """
+
+    mesh: Mesh
+    image_shape: tuple[int, int, int]
+    save: tuple[str | Callable[..., Any], ...] = ()
+    length: int = 0
+    one_by_one: bool = False
+
+
+def layout_of(
+    problem: Problem,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    devices: Sequence[jax.Device] | None = None,
+    save: Saved = (),
+) -> tuple[Layout, Problem, int]:
+    """(the layout, the problem with what depends on the devices settled and on all of them, the size of a batch).
+
+    Raises:
+        ValueError: no device, or one of another process.
+    """
+    mesh = distribute.device_mesh(batch_size, devices)
+    slots = distribute.padded_size(batch_size, mesh)
+    on_cpu = distribute.on_cpu(mesh)
+    at_once = 1 if on_cpu else slots // mesh.size
+    generator = problem.generator.fitted(image_shape, at_once, distribute.device_memory(mesh))
+    length = int(problem.max_iterations) if save else 0
+    problem = distribute.replicate(dataclasses.replace(problem, generator=generator), mesh)
+    return Layout(mesh, image_shape, tuple(save), length, on_cpu), problem, slots
+
+
+def place(inputs: Any, count: int, slots: int, mesh: Mesh) -> tuple[Any, Array]:
+    """(inputs padded to the batch and split over the devices, which of them are padding).
+
+    Args:
+        inputs: a pytree whose leaves have a leading axis of `count` elements.
+    """
+    who = np.minimum(np.arange(slots), count - 1)
+    padded = jax.tree.map(lambda leaf: leaf[who], inputs)
+    return distribute.split((padded, np.arange(slots) >= count), mesh)
+
+
+@partial(jax.jit, static_argnames=("layout",))
+def start(layout: Layout, problem: Problem, inputs: Any, stopped: Array) -> State:
+    """The states of a batch (y, args, keys, u0) before the first iteration; u0 may be states that go on."""
+
+    def on_device(problem: Problem, part: Any) -> State:
+        (y, args, keys, u0), stopped = part
+        if isinstance(u0, State):
+            state = loop.resumed(problem, u0, stopped)
+        else:
+            state = loop.start(
+                problem, layout.image_shape, y, keys, args, u0, stopped, one_by_one=layout.one_by_one
+            )
+        return loop.traced(problem, state, layout.save, layout.length, args, one_by_one=layout.one_by_one)
+
+    return distribute.on_each_device(on_device, layout.mesh)(problem, (inputs, stopped))
+
+
+@partial(jax.jit, static_argnames=("layout",), donate_argnames=("state",))
+def advance(layout: Layout, problem: Problem, inputs: Any, state: State, until: Array) -> State:
+    """`diip_jax.solve.loop.advance` of a batch (y, args), on each device until its own images have stopped."""
+
+    def on_device(whole: Any, part: Any) -> State:
+        (problem, until), ((y, args), state) = whole, part
+        return loop.advance(problem, y, state, until, args, layout.save, one_by_one=layout.one_by_one)
+
+    return distribute.on_each_device(on_device, layout.mesh)((problem, until), (inputs, state))
+
+
+def estimates(layout: Layout, problem: Problem, eta: Any) -> dict[str, Array]:
+    """By name `[B, ...]`: what the operator's parameters of a batch stand for; nothing where there are none."""
+    return _estimates(layout, problem, eta) if jax.tree.leaves(eta) else {}
+
+
+@partial(jax.jit, static_argnames=("layout",))
+def _estimates(layout: Layout, problem: Problem, eta: Any) -> dict[str, Array]:
+
+    def on_device(problem: Problem, eta: Any) -> dict[str, Array]:
+        each = jax.lax.map if layout.one_by_one else lambda function, batch: jax.vmap(function)(batch)
+        return each(problem.operator.estimates, eta)
+
+    return distribute.on_each_device(on_device, layout.mesh)(problem, eta)
+
+
+def run(
+    layout: Layout,
+    problem: Problem,
+    inputs: Any,
+    stopped: Array,
+    look: Callable[[State], np.ndarray | None] | None = None,
+    every: int = 10,
+) -> State:
+    """One batch to its end.
+
+    Args:
+        inputs: (y, args, keys, u0), placed.
+        look: is shown the state after every `every` iterations; may return which of the images `[B]` are to stop.
+    """
+    state = start(layout, problem, inputs, stopped)
+    y, args = inputs[:2]
+    limit, until = int(problem.max_iterations), 0
+    while (running := np.asarray(state.result) == Result.RUNNING).any():
+        reached = int(np.asarray(state.k)[running].max())
+        until = limit if look is None else min(max(until, reached) + every, limit)
+        state = advance(layout, problem, (y, args), state, jnp.int32(until))
+        if look is not None and (wanted := look(state)) is not None:
+            state = _ended(layout, state, jnp.asarray(wanted))
+    return state
+
+
+@partial(jax.jit, static_argnames=("layout",), donate_argnames=("state",))
+def _ended(layout: Layout, state: State, wanted: Array) -> State:
+    ends = wanted & (state.result == Result.RUNNING)
+    return state._replace(result=jnp.where(ends, Result.STOPPED, state.result))
+
+
+def sampled(
+    sampler: Any, y: np.ndarray, keys: Array, batch_size: int, devices: Sequence[jax.Device] | None = None
+) -> np.ndarray:
+    """What a `diip_jax.methods.Sampler` makes of at most a batch of images `[b, H, W, C]`, with their keys."""
+    mesh = distribute.device_mesh(batch_size, devices)
+    part, _ = place((y, keys), len(y), distribute.padded_size(batch_size, mesh), mesh)
+    return np.asarray(sample(mesh, distribute.replicate(sampler, mesh), part))[: len(y)]
+
+
+@partial(jax.jit, static_argnames=("mesh",))
+def sample(mesh: Mesh, sampler: Any, part: tuple[Array, Array]) -> Array:
+    """A sampler on (y, keys) that are split over the devices."""
+
+    def on_device(sampler: Any, part: tuple[Array, Array]) -> Array:
+        if not distribute.on_cpu(mesh):
+            return sampler.sample(*part)
+        # One by one, as in the loop: to the last bit independent of the batch.
+        return jax.lax.map(lambda each: sampler.sample(each[0][None], each[1][None])[0], part)
+
+    return distribute.on_each_device(on_device, mesh)(sampler, part)
