@@ -1,7 +1,7 @@
 """`plug`: a frozen dataclass that crosses `jax.jit`, its arrays as data and its settings as part of the program."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -32,7 +32,7 @@ def plug(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
     """
 
     def registered(cls: Class) -> Class:
-        made = dataclasses.dataclass(frozen=True)(cls)
+        made: Any = dataclasses.dataclass(frozen=True)(cls)
         names = [field.name for field in dataclasses.fields(made)]
         if unknown := [name for name in data if name not in names]:
             raise TypeError(f"plug(data={tuple(data)}): {cls.__name__} has no field {', '.join(unknown)}")
@@ -45,7 +45,7 @@ def plug(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
         def flatten_with_keys(value: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
             return [(GetAttrKey(name), getattr(value, name)) for name in dynamic], flatten(value)[1]
 
-        def unflatten(settings: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
+        def unflatten(settings: tuple[Any, ...], leaves: Iterable[Any]) -> Any:
             value = object.__new__(made)
             for name, one in [*zip(static, settings, strict=True), *zip(dynamic, leaves, strict=True)]:
                 object.__setattr__(value, name, one)
@@ -81,7 +81,7 @@ def as_plug(value: Any) -> Any:
     return Function(value) if callable(value) and not is_plug(value) else value
 
 
-def check_above(name: str, value: Any, least: float, *, inclusive: bool = False) -> None:
+def check_above(name: str, value: Any, least: float | int, *, inclusive: bool = False) -> None:
     """Refuses a number that is not above (or, inclusive, not at least) `least`; arrays pass.
 
     Raises:

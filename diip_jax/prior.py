@@ -166,7 +166,7 @@ def check_image_shape(prior: Prior, shape: tuple[int, ...]) -> None:
 
 
 def activation_bytes(prior: Prior, shape: tuple[int, int, int]) -> int:
-    """What one evaluation of the prior keeps of one image (H, W, C) for its gradient, in bytes; traced, not computed."""
+    """Bytes that one evaluation of the prior keeps of one image (H, W, C) for its gradient; nothing is computed."""
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
     def residuals(params: Params, x: Array) -> Any:

@@ -72,7 +72,7 @@ class View:
         return np.clip(np.asarray(self._state.chosen.image)[: self._count], -1, 1)
 
     def traces(self) -> dict[str, np.ndarray]:
-        """What is saved of the pairs so far, by name `[len(running), max_iterations, ...]`. Only inside the callback."""
+        """What is saved so far, by name `[len(running), max_iterations, ...]`. Only inside the callback."""
         return {name: np.asarray(trace)[: self._count] for name, trace in self._state.traces.items()}
 
     def stop(self, which: Any = slice(None)) -> None:
@@ -122,11 +122,11 @@ def restore(
     """Restores degraded observations: `restore(DIIP(load_prior()), photos).images`.
 
     Every batch is one XLA program, split over the devices; a second call with the same kinds of plugs, settings, shapes
-    and devices compiles nothing, whatever arrays, rates, thresholds and budgets the plugs hold (but for the budget where
-    something is saved, whose length it is). An image's result depends on its y, its args, the seed and the problem,
-    neither on the other images of the call nor on the number of devices: its random key is derived from the seed and
-    its own y. On a CPU this holds to the last bit; on an accelerator to rounding, which a long optimisation can
-    amplify, because convolutions round differently where a device has another number of images.
+    and devices compiles nothing, whatever arrays, rates, thresholds and budgets the plugs hold (where something is
+    saved, the budget is the length of its arrays, and another one compiles). An image's result depends on its y, its
+    args, the seed and the problem, neither on the other images of the call nor on the number of devices: its random key
+    is derived from the seed and its own y. On a CPU this holds to the last bit; on an accelerator to rounding, which a
+    long optimisation can amplify, because convolutions round differently where a device has another number of images.
 
     Args:
         problem: a method such as `DIIP(prior)`, or a `Problem` of one's own plugs.
@@ -179,7 +179,7 @@ def restore(
         looker = None if look is None else _looker(look.function, jobs, running)
         state = batch.run(layout, problem, placed, stopped, looker, look.iterations if look else 10)
         learned = batch.estimates(layout, problem, state.chosen.eta)
-        ended.append(jax.tree.map(lambda leaf, n=len(running): _on_host(leaf, n), (state, learned)))
+        ended.append(_on_host((state, learned), len(running)))
     done, learned = jax.tree.map(lambda *parts: _joined(parts), *ended)
     return _solution(problem, done, learned, samples, given_dtype, time.monotonic() - began)
 
@@ -241,8 +241,9 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _on_host(leaf: Any, count: int) -> Any:
-    return leaf[:count] if _is_key(leaf) else np.asarray(leaf)[:count]
+def _on_host(tree: Any, count: int) -> Any:
+    """The first elements, as NumPy arrays; what is behind them is padding."""
+    return jax.tree.map(lambda leaf: leaf[:count] if _is_key(leaf) else np.asarray(leaf)[:count], tree)
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from diip_jax import command, generators
+from diip_jax import command
 from diip_jax.array_types import Image, PRNGKey
 from diip_jax.images import check_png, check_writable, write_image
+from diip_jax.plugs.generators import DDIM
 from diip_jax.prior import Prior
 from diip_jax.report import montage
 from diip_jax.schedule import Variant
@@ -41,8 +42,8 @@ def draw(
 
 
 def _sample(prior: Prior, key: PRNGKey, *, stride: int, variant: Variant) -> Image:
-    generator = generators.ddim(prior, prior.image_shape, stride=stride, variant=variant)
-    return generator.apply(generator.init(key), key)
+    generator = DDIM(prior, stride, variant)
+    return generator(generator.init(key, prior.image_shape), key)
 
 
 def _flag_values() -> flags.FlagValues:

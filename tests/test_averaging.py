@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rule_runs import run
 
-from diip_jax.stopping import averaged, budget, first_of, laplacian_variance_peak, loss_slope
+from diip_jax.plugs.rules import Averaged, LossSlope, Never, laplacian_variance_peak
 
 
 def _mean(values, smoothing):
@@ -17,23 +17,22 @@ def test_the_mean_is_that_of_the_iterates_up_to_the_selected_one():
     sharpness = 10 - np.abs(np.arange(20) - 9.0)
     rule = laplacian_variance_peak(2, patience=3)
     plain, _ = run(rule, np.ones(20), sharpness)
-    where, image = run(averaged(rule, 0.8), np.ones(20), sharpness)
+    where, image = run(Averaged(rule, 0.8), np.ones(20), sharpness)
     assert plain == where == (12, 9, "laplacian_variance")
     np.testing.assert_allclose(image, _mean(np.arange(10.0), 0.8), rtol=1e-6)
 
 
 def test_the_mean_is_returned_at_the_end_of_the_budget_too():
-    rule = averaged(first_of(loss_slope(1e-9), budget(15)), 0.5)
-    where, image = run(rule, np.exp(-np.arange(20.0)))
-    assert where == (14, 14, "budget")
+    where, image = run(Averaged(LossSlope(1e-9), 0.5), np.exp(-np.arange(15.0)), to_the_end=True)
+    assert where == (14, 14, None)
     np.testing.assert_allclose(image, _mean(np.arange(15.0), 0.5), rtol=1e-6)
 
 
 def test_a_smoothing_of_0_returns_the_iterate():
-    where, image = run(averaged(budget(4), 0.0), np.ones(9))
+    where, image = run(Averaged(Never(), 0.0), np.ones(4), to_the_end=True)
     assert (image == where[1]).all()
 
 
 def test_bad_smoothing_is_refused():
     with pytest.raises(ValueError, match=r"smoothing=1\.0: expected 0 <= smoothing < 1"):
-        averaged(budget(3), 1.0)
+        Averaged(Never(), 1.0)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from diip_jax.methods.inversion import Inversion, NoiseInversion
+from diip_jax.operators import Known
 from networks import TINY, images, tiny_prior, unchecked
 from torch.nn import functional as F
 from torch_networks import DDPMNetwork, prior_of, randomise
@@ -16,8 +18,6 @@ import diip_jax
 from diip_jax import loop
 from diip_jax.methods import bird, method_named
 from diip_jax.methods.bird import BIRD
-from diip_jax.methods.inversion import Inversion, NoiseInversion
-from diip_jax.operators import Known
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.random((5, 5)).astype(np.float32)

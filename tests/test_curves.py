@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from rule_runs import run, stop
 
-from diip_jax import stopping
-from diip_jax.stopping import explained_variance, laplacian_variance_peak, loss_slope, loss_threshold
+from diip_jax.plugs.rules import ExplainedVariance, LossSlope, LossThreshold, laplacian_variance_peak, printed, robust
 
 FLAT = np.full(40, 1.0)
 
@@ -42,25 +41,25 @@ def test_smoothed_peak_rule_ignores_noise():
 
 def test_slope_rule_stops_at_the_first_small_relative_change():
     loss = np.array([8, 4, 2, 1, 0.9995, 0.5, 0.4])
-    assert stop(loss_slope(1e-3), loss, FLAT[:7]) == (4, 4, "loss_slope")
-    assert stop(loss_slope(1e-4), loss, FLAT[:7]) is None
+    assert stop(LossSlope(1e-3), loss, FLAT[:7]) == (4, 4, "loss_slope")
+    assert stop(LossSlope(1e-4), loss, FLAT[:7]) is None
 
 
 def test_slope_rule_does_not_fire_on_a_rise_larger_than_eps():
-    assert stop(loss_slope(1e-3), np.array([1.0, 1.1, 1.2, 1.3]), FLAT[:4]) is None
+    assert stop(LossSlope(1e-3), np.array([1.0, 1.1, 1.2, 1.3]), FLAT[:4]) is None
 
 
 def test_patient_slope_rule_wants_the_plateau_to_last():
     loss = np.concatenate([[4, 2, 1, 1, 0.5], np.full(10, 0.25)])
-    assert stop(loss_slope(1e-3), loss, FLAT[:15])[0] == 3
-    assert stop(loss_slope(1e-3, patience=3), loss, FLAT[:15])[0] == 8
-    assert stop(loss_slope(1e-3, k_min=10), loss, FLAT[:15])[0] == 11
+    assert stop(LossSlope(1e-3), loss, FLAT[:15])[0] == 3
+    assert stop(LossSlope(1e-3, patience=3), loss, FLAT[:15])[0] == 8
+    assert stop(LossSlope(1e-3, k_min=10), loss, FLAT[:15])[0] == 11
 
 
 def test_loss_threshold_stops_at_the_first_loss_that_is_not_above_it():
     loss = np.array([0.5, 0.3, 0.2, 0.1, 0.05])
-    assert stop(loss_threshold(0.2), loss, loss) == (2, 2, "loss_threshold")
-    assert stop(loss_threshold(0.01), loss, loss) is None
+    assert stop(LossThreshold(0.2), loss, loss) == (2, 2, "loss_threshold")
+    assert stop(LossThreshold(0.01), loss, loss) is None
 
 
 def test_explained_variance_is_that_of_what_is_shown():
@@ -69,18 +68,18 @@ def test_explained_variance_is_that_of_what_is_shown():
     images = [jnp.zeros(y.shape)] * 5
     for shown, variance in ((jnp.asarray(y), y.var()), (hidden, y[:, :, :][np.arange(8) < 4].var())):
         loss = variance * np.array([1.0, 0.1, 0.051, 0.049, 0.01])
-        assert run(explained_variance(0.95), loss, images=images, y=shown)[0] == (3, 3, "explained_variance")
-        assert run(explained_variance(), loss, images=images, y=shown) is None
+        assert run(ExplainedVariance(0.95), loss, images=images, y=shown)[0] == (3, 3, "explained_variance")
+        assert run(ExplainedVariance(), loss, images=images, y=shown) is None
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda: laplacian_variance_peak(-1), "k_min=-1: expected at least 0"),
-        (lambda: loss_slope(patience=0), "patience=0: expected at least 1"),
-        (lambda: loss_slope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
-        (lambda: explained_variance(1.0), "fully_explained=1.0: expected 0 < fully_explained < 1"),
-        (lambda: loss_threshold(-1.0), "loss_threshold=-1.0: expected at least 0"),
+        (lambda: LossSlope(patience=0), "patience=0: expected at least 1"),
+        (lambda: LossSlope(smoothing=1.0), "smoothing=1.0: expected 0 <= smoothing < 1"),
+        (lambda: ExplainedVariance(1.0), "fully_explained=1.0: expected 0 < fully_explained < 1"),
+        (lambda: LossThreshold(-1.0), "loss_threshold=-1.0: expected at least 0"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
@@ -89,7 +88,13 @@ def test_bad_settings_are_refused(make, message):
 
 
 def test_the_defaults_are_the_numbers_of_the_paper():
-    import inspect
+    peak, slope = printed().rules
+    assert (peak.k_min, peak.patience, peak.score.smoothing) == (100, 1, 0)
+    assert (slope.eps, slope.k_min, slope.patience, slope.smoothing) == (0.001, 0, 1, 0)
+    assert printed().names == robust().names == ("laplacian_variance", "loss_slope")
 
-    assert inspect.signature(stopping.laplacian_variance_peak).parameters["k_min"].default == 100
-    assert inspect.signature(stopping.loss_slope).parameters["eps"].default == 0.001
+
+def test_every_setting_reaches_both_robust_rules():
+    peak, slope = robust(7, 0.2, 0.5, 3).rules
+    assert (peak.k_min, peak.patience, peak.score.smoothing) == (7, 3, 0.5)
+    assert (slope.eps, slope.k_min, slope.patience, slope.smoothing) == (0.2, 7, 3, 0.5)

@@ -6,13 +6,13 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from diip_jax.methods.inversion import Inversion, NoiseInversion
+from diip_jax.stopping import Observation
 from networks import images, tiny_prior, unchecked
 
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods.diip import DIIP, PAPER
-from diip_jax.methods.inversion import Inversion, NoiseInversion
-from diip_jax.stopping import Observation
 
 
 def test_the_printed_numbers_are_there():

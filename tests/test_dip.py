@@ -14,6 +14,8 @@ import numpy as np
 import optax
 import pytest
 import torch
+from diip_jax.methods.inversion import Inversion
+from diip_jax.operators import Known
 from dip_in_batches import TINY
 from networks import images, tiny_prior, unchecked
 from torch_skip_network import TorchSkipNetwork
@@ -21,8 +23,6 @@ from torch_skip_network import TorchSkipNetwork
 import diip_jax
 from diip_jax import loop
 from diip_jax.methods import DIP, method_named
-from diip_jax.methods.inversion import Inversion
-from diip_jax.operators import Known
 
 
 def test_it_is_what_torch_computes():

@@ -1,10 +1,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rule_runs import run
+from rule_runs import run, shown
 from skimage import data as image_dataset
 
-from diip_jax.stopping import discrepancy, noise_level, shown
+from diip_jax.plugs.rules import Discrepancy, noise_level
 
 _ROWS, _COLUMNS = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64), indexing="ij")
 
@@ -57,7 +57,7 @@ def test_too_few_pixels_have_no_level():
     scattered[::2, ::2] = True
     for few in (y[:5, :7], y[:2, :2], shown(y, jnp.asarray(scattered))):
         assert np.isnan(noise_level(few))
-        assert run(discrepancy(), loss, images=[few] * 5, y=few) is None
+        assert run(Discrepancy(), loss, images=[few] * 5, y=few) is None
     assert noise_level(y[:6, :6]) > 0.05
 
 
@@ -67,12 +67,12 @@ def test_discrepancy_stops_where_the_loss_falls_to_the_noise():
     for tau in (1.0, 1.5):
         threshold = tau**2 * float(noise_level(y)) ** 2
         images = [jnp.full(y.shape, float(k)) for k in range(40)]
-        (fired, selected, name), image = run(discrepancy(tau), loss, images=images, y=y)
+        (fired, selected, name), image = run(Discrepancy(tau), loss, images=images, y=y)
         assert fired == selected == np.argmax(loss <= threshold) > 0 and name == "discrepancy"
         assert (image == fired).all()
-    assert run(discrepancy(), loss, images=images, y=_picture(0.0)) is None
+    assert run(Discrepancy(), loss, images=images, y=_picture(0.0)) is None
 
 
 def test_bad_tau_is_refused():
     with pytest.raises(ValueError, match=r"tau=0\.0: expected above 0"):
-        discrepancy(0.0)
+        Discrepancy(0.0)

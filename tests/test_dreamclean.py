@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from diip_jax.evaluate.baselines.dreamclean import DreamClean, resample, restore, vps
 from networks import LinearNoise, tiny_prior, unchecked
 
 from diip_jax.ddim import invert, reverse
-from diip_jax.evaluate.baselines.dreamclean import DreamClean, resample, restore, vps
 from diip_jax.schedule import Schedule
 
 

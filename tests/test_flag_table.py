@@ -4,10 +4,10 @@ import dataclasses
 from typing import get_args
 
 import pytest
+from diip_jax.methods.inversion import Stopping
 
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.methods import BIRD, DIIP, DIP, METHODS, method_named
-from diip_jax.methods.inversion import Stopping
 
 
 def parsed(*arguments):

@@ -4,41 +4,90 @@ import numpy as np
 import pytest
 from networks import images
 
-from diip_jax import operators
-from diip_jax.operators import Geometry, Known
+from diip_jax.plugs import operators
 
 
 def test_identity_has_no_parameters_and_returns_the_image():
-    operator = operators.identity()
+    operator = operators.Identity()
     x = images(1)[0]
-    eta = operator.init(jax.random.key(0))
+    eta = operator.init(jax.random.key(0), x.shape)
     assert jax.tree.leaves(eta) == []
-    np.testing.assert_array_equal(operator.apply(eta, x, Known()), x)
+    np.testing.assert_array_equal(operator(eta, x, None), x)
 
 
 def test_mask_shows_what_is_known_and_nothing_else():
-    operator, x = operators.mask(), images(1)[0]
+    operator, x = operators.Mask(), images(1)[0]
     hidden = jnp.zeros(x.shape[:2], bool).at[3:7, 2:9].set(True)
-    y = operator.apply((), x, Known(mask=~hidden))
+    y = operator((), x, {"mask": ~hidden})
     np.testing.assert_array_equal(y[~hidden], x[~hidden])
     np.testing.assert_array_equal(y[hidden], 0)
 
 
+class Cropped(operators.PictureOperator):
+    """Means of blocks of what lies inside a margin."""
+
+    def __init__(self, scale=1, margin=0):
+        self._scale, self._margin = scale, margin
+
+    scale = property(lambda self: self._scale)
+    margin = property(lambda self: self._margin)
+
+
 @pytest.mark.parametrize("scale, margin", [(1, 0), (4, 0), (1, 7), (2, 5)])
-def test_geometry_there_and_back(scale, margin):
-    geometry = Geometry(scale, margin)
-    y_shape = geometry.y_shape((64, 32, 3))
+def test_shapes_there_and_back(scale, margin):
+    operator = Cropped(scale, margin)
+    y_shape = operator.y_shape((64, 32, 3))
     assert y_shape == ((64 - 2 * margin) // scale, (32 - 2 * margin) // scale, 3)
-    assert geometry.image_shape(y_shape) == (64, 32, 3)
+    assert operator.image_shape(y_shape) == (64, 32, 3)
 
 
 @pytest.mark.parametrize(
-    "geometry, message",
+    "operator, message",
     [
-        (Geometry(scale=3), "scale=3: expected a divisor of 64 and 32, the image's sides"),
-        (Geometry(margin=16), "boundary='valid' takes 16 px off all sides of 64x32, which leaves no block of 1x1"),
+        (Cropped(scale=3), "scale=3: expected a divisor of 64 and 32, the image's sides"),
+        (Cropped(margin=16), "boundary='valid' takes 16 px off all sides of 64x32, which leaves no block of 1x1"),
     ],
 )
-def test_a_geometry_that_does_not_fit_is_refused(geometry, message):
+def test_a_shape_that_does_not_fit_is_refused(operator, message):
     with pytest.raises(ValueError, match=message):
-        geometry.y_shape((64, 32, 3))
+        operator.y_shape((64, 32, 3))
+
+
+def test_a_mask_tells_what_is_visible():
+    x = images(1)[0]
+    hidden = jnp.zeros(x.shape[:2], bool).at[3:7, 2:9].set(True)
+    seen = operators.Mask().visible(x, {"mask": ~hidden})
+    np.testing.assert_array_equal(np.isnan(seen).all(-1), hidden)
+    np.testing.assert_array_equal(seen[~hidden], x[~hidden])
+    assert operators.Identity().visible(x, None) is x
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (None, "args has no 'mask': give restore"),
+        ({"kernel": 1}, "args has no 'mask': give restore"),
+        (
+            {"mask": np.ones((2, 5, 4), bool)},
+            r"mask: shape \(2, 5, 4\), expected \(2, 4, 5\), one of its size for each image",
+        ),
+        ({"mask": np.ones((2, 4, 5))}, "mask: float64, expected bool, true at one pixel of each image at least"),
+        ({"mask": np.zeros((2, 4, 5), bool)}, "true at one pixel of each image at least"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(args, message):
+    with pytest.raises(ValueError, match=message):
+        operators.Mask().check(np.zeros((2, 4, 5, 3), np.float32), args)
+
+
+@pytest.mark.parametrize(
+    "y, message",
+    [
+        (np.zeros((4, 5, 3)), r"images have shape \(4, 5, 3\): expected \[N, H, W, C\]"),
+        (np.full((1, 4, 5, 3), 255.0), r"images hold values up to 255: expected float in \[-1, 1\]"),
+        (np.full((1, 4, 5, 3), np.nan), "images hold values up to nan"),
+    ],
+)
+def test_what_is_no_picture_is_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        operators.Identity().check(y, None)

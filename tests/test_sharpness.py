@@ -7,7 +7,7 @@ import scipy.ndimage
 from rule_runs import run
 from skimage import data as image_dataset
 
-from diip_jax.stopping import laplacian_variance, picture_in, sharpness_peak
+from diip_jax.plugs.rules import laplacian_variance, picture_in, sharpness_peak
 
 
 @pytest.mark.parametrize("channels", [1, 3])

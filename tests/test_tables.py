@@ -3,15 +3,15 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from diip_jax.api import restore
+from diip_jax.stopping import StoppingRule, Verdict, averaged, budget, laplacian_variance_peak, loss_slope
 from networks import tiny_prior, uint8_images
 
-from diip_jax.api import restore
 from diip_jax.evaluate import tables
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory, trajectory
 from diip_jax.methods import DIIP
 from diip_jax.metrics import lpips
-from diip_jax.stopping import StoppingRule, Verdict, averaged, budget, laplacian_variance_peak, loss_slope
 
 
 @pytest.fixture

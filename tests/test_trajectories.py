@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from diip_jax.api import restore
 from networks import TINY, uint8_images
 
-from diip_jax.api import restore
 from diip_jax.evaluate import trajectories
 from diip_jax.evaluate.corruptions import corrupt, degrade
 from diip_jax.evaluate.trajectories import missing, trajectory

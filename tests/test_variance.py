@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rule_runs import run
 
-from diip_jax.stopping import exponential_moving_variance, windowed_moving_variance
+from diip_jax.plugs.rules import Candidate, exponential_moving_variance, windowed_moving_variance
 
 # Steps that shrink to k = 30 and grow again: the iterates come to rest there.
 _K = np.arange(80)
@@ -50,8 +50,9 @@ def test_emv_follows_its_recurrence(smoothing, k_min, patience):
 
 
 def test_the_window_is_all_that_is_kept():
-    state = windowed_moving_variance(7).init(jnp.zeros((4, 5, 3)), jnp.zeros((4, 5, 3)))
-    assert [leaf.shape for leaf in (state.score, state.best_image)] == [(7, 4, 5, 3), (4, 5, 3)]
+    image = jnp.zeros((4, 5, 3))
+    state = windowed_moving_variance(7).start(Candidate(jnp.int32(-1), image), image)
+    assert [leaf.shape for leaf in (state.score, state.candidate.image)] == [(7, 4, 5, 3), (4, 5, 3)]
 
 
 @pytest.mark.parametrize(

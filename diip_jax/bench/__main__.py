@@ -8,7 +8,6 @@ With --torch the same iteration runs in torch in alternation, and the ratio of t
 pair by pair. With --overhead the loop runs without the network as well: what optimiser, rules and traces take of it.
 """
 
-import dataclasses
 import itertools
 import sys
 import time
@@ -21,11 +20,12 @@ from absl import flags
 
 from diip_jax import command
 from diip_jax.bench.ceiling import measure_ceiling
-from diip_jax.bench.measure import WithoutNetwork, iteration_flops
+from diip_jax.bench.measure import iteration_flops, without_network
 from diip_jax.bench.torch_reference import torch_iteration
-from diip_jax.compiled_loop import compile_loop
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.methods import DIIP
+from diip_jax.plugs.rules import Never
+from diip_jax.solve.cost import compile_loop
 
 PROGRAM = "diip_jax.bench"
 
@@ -71,18 +71,18 @@ def _print_table(values: flags.FlagValues) -> None:
             continue  # it has no backward pass through the network
         # One more iteration than is timed, to warm up.
         method = DIIP(
+            prior,
+            Never(),
             stride=values.stride,
             gradient=gradient,
             remat=remat,
             max_iterations=values.repeats + 1,
-            stopping="budget",
         )
         y = jax.random.uniform(jax.random.key(0), (batch, *prior.image_shape), minval=-1, maxval=1)
-        program = compile_loop(prior, method, prior.image_shape, y)
+        program = compile_loop(method.problem(), y)
         others = [torch_iteration(prior, method, batch)] if values.torch else []
         if values.overhead:
-            bare = WithoutNetwork(**dataclasses.asdict(method))
-            others.append(compile_loop(prior, bare, prior.image_shape, y).iterate)
+            others.append(compile_loop(without_network(method.problem()), y).iterate)
         ours, *theirs = _alternate([program.iterate, *others], values.repeats)
         ceiling = max(measure_ceiling(program.devices, values.dtype))
         median = float(np.median(ours))

@@ -6,21 +6,28 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from diip_jax import loop
+from diip_jax.array_types import Image, PRNGKey
 from diip_jax.methods import DIIP
+from diip_jax.plug import plug
+from diip_jax.plugs.generators import DDIM
 from diip_jax.prior import Prior
+from diip_jax.solve.problem import Problem
 
 
-@dataclasses.dataclass(frozen=True)
-class WithoutNetwork(DIIP):
-    """DIIP with g(z) = z: an iteration of it is what the loop adds to the network.
+@plug(data=("prior",))
+class NoNetwork(DDIM):
+    """g(z) = z, otherwise as DDIM."""
 
-    That is the optimiser, the projection, the stopping rules, the Laplacian variance, the traces, and the call.
+    def __call__(self, z: Image, key: PRNGKey) -> Image:
+        return z
+
+
+def without_network(problem: Problem) -> Problem:
+    """The problem of DIIP with g(z) = z: an iteration of it is what the loop adds to the network.
+
+    That is the optimiser, the projection, the stopping rules, the Laplacian variance and the call.
     """
-
-    def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> loop.Problem:
-        problem = super().problem(prior, image_shape)
-        return problem._replace(generator=problem.generator._replace(apply=lambda z, key: z))
+    return dataclasses.replace(problem, generator=NoNetwork(problem.generator.prior))
 
 
 def iteration_flops(prior: Prior, method: DIIP) -> float:

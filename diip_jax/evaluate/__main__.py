@@ -91,7 +91,7 @@ def _print_spread(values: flags.FlagValues) -> None:
             severity=study.severity,
             report=options.report,
         )
-        rows.append(spread.spread_of(task, type(method).__name__, samples, study.clean))
+        rows.append(spread.spread_of(task, type(method).__name__.removesuffix("Settings"), samples, study.clean))
     text = spread.markdown(rows, values.samples)
     write_text(study.folder / f"samples{values.samples}.md", text)
     print(text, end="")

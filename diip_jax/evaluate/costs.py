@@ -11,14 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from diip_jax.compiled_loop import compile_loop
+from diip_jax.commands.settings import NoiseSettings, Settings
 from diip_jax.evaluate.one_shot import Restorer
 from diip_jax.evaluate.result_files import identity_of, result_path
 from diip_jax.evaluate.trajectories import settings_but_rules
 from diip_jax.images import write_json
-from diip_jax.methods.inversion import Inversion, NoiseInversion
-from diip_jax.operators import check_known
 from diip_jax.prior import Prior
+from diip_jax.solve.cost import compile_loop
 
 _TIMED = 5  # iterations
 
@@ -39,7 +38,7 @@ class Cost:
     memory_bytes: int | None
 
 
-def method_cost(folder: Path, prior: Prior, method: Inversion, given: Mapping[str, np.ndarray]) -> Cost:
+def method_cost(folder: Path, prior: Prior, method: Settings, given: Mapping[str, np.ndarray]) -> Cost:
     """The cost of an iteration of a method, from its file if it was measured before.
 
     Measured without the stopping rule, the median of five iterations; compiling takes longer than these.
@@ -48,16 +47,13 @@ def method_cost(folder: Path, prior: Prior, method: Inversion, given: Mapping[st
         folder: where the files are.
         given: what the method is given of the batch, see `diip_jax.evaluate.trajectories.given_to`.
     """
-    remat = method.remat if isinstance(method, NoiseInversion) else None
+    remat = method.remat if isinstance(method, NoiseSettings) else None
     path = _path(folder, prior, {**settings_but_rules(method), "remat": remat}, given["y"])
     if path.exists():
         return _read(path)
     lasting = dataclasses.replace(method, stopping="budget", max_iterations=max(method.max_iterations, _TIMED + 1))
-    operator = method.problem(prior, prior.image_shape).operator
-    height, width, channels = given["y"].shape[1:]
-    image_shape = operator.geometry.image_shape((height, width, channels))
-    known = check_known(operator.needs, given["y"].shape[:3], given.get("masks"), given.get("kernels"))
-    program = compile_loop(prior, lasting, image_shape, given["y"] / np.float32(127.5) - np.float32(1), known)
+    known = {name: value for name, value in given.items() if name != "y"}
+    program = compile_loop(lasting.method(prior).problem(), given["y"] / np.float32(127.5) - np.float32(1), known)
     program.iterate()
     seconds = np.median([_seconds(program.iterate) for _ in range(_TIMED)]) / len(given["y"])
     cost = Cost(float(seconds), _evaluations(method, prior), program.devices * program.memory_bytes)
@@ -80,8 +76,8 @@ def restorer_cost(folder: Path, prior: Prior, restorer: Restorer, y: np.ndarray,
     return _written(path, Cost(seconds, restorer.evaluations(prior), restorer.memory_bytes(prior, y)))
 
 
-def _evaluations(method: Inversion, prior: Prior) -> int:
-    return prior.schedule.num_timesteps // method.stride if isinstance(method, NoiseInversion) else 1
+def _evaluations(method: Settings, prior: Prior) -> int:
+    return method.method(prior).problem().generator.evaluations
 
 
 def _seconds(function: Any) -> float:

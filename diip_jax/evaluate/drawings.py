@@ -8,8 +8,8 @@ import numpy as np
 
 from diip_jax.evaluate.tables import Judged
 from diip_jax.evaluate.trajectories import Trajectory
+from diip_jax.plugs.rules import laplacian_variance
 from diip_jax.report import montage
-from diip_jax.stopping import laplacian_variance
 
 # The colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -8,15 +8,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from diip_jax.commands.settings import Settings, Stopping
 from diip_jax.evaluate import costs, one_shot, trajectories
 from diip_jax.evaluate.corruptions import Degraded, degrade
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.one_shot import OneShot, Restorer
 from diip_jax.evaluate.tables import Row, replay, row, rows_of
 from diip_jax.evaluate.trajectories import BATCH_SIZE, Trajectory
-from diip_jax.methods.inversion import Inversion, Stopping
+from diip_jax.plugs.rules import Rule
 from diip_jax.prior import Prior
-from diip_jax.stopping import StoppingRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Entry:
     """
 
     name: str
-    settings: Callable[[str], Inversion | None]
+    settings: Callable[[str], Settings | None]
     rules: tuple[Stopping, ...]
     images: int
     variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -140,17 +140,17 @@ class TrajectoryJob(_OfEntry):
     """A trajectory of a method, see `Job`."""
 
     entry: Entry
-    method: Inversion
+    method: Settings
 
     @property
-    def _arguments(self) -> tuple[Path, Prior, str, np.ndarray, Inversion]:
+    def _arguments(self) -> tuple[Path, Prior, str, np.ndarray, Settings]:
         study = self.study
         return study.folder / "trajectories", study.prior, self.task, study.clean[: self.images], self.method
 
     def cost(self) -> Cost:
         study = self.study
         degraded = study.degraded(self.task, min(self.images, BATCH_SIZE))
-        given = trajectories.given_to(self.method, study.prior, self.task, degraded)
+        given = trajectories.given_to(self.method, self.task, degraded)
         return costs.method_cost(study.folder / "costs", study.prior, self.method, given)
 
     def left(self) -> dict[Path, int]:
@@ -171,7 +171,7 @@ class TrajectoryJob(_OfEntry):
             progress=progress,
         )
 
-    def rules(self) -> dict[str, StoppingRule]:
+    def rules(self) -> dict[str, Rule]:
         """The rules by name, the first one first."""
         changes: dict[str, Mapping[str, Any]] = {name: {"stopping": name} for name in self.entry.rules}
         changes |= self.entry.variants
@@ -190,7 +190,7 @@ class TrajectoryJob(_OfEntry):
 
 # The same object every time: what is compiled for a rule is compiled once.
 @functools.lru_cache
-def _rule_of(method: Inversion) -> StoppingRule:
+def _rule_of(method: Settings) -> Rule:
     return method.rule()
 
 

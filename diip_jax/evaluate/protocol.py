@@ -4,14 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diip_jax.evaluate.baselines.dreamclean import DreamClean
+from diip_jax.commands.settings import BIRDSettings, DIIPSettings, DIPSettings, Settings, Stopping, settings_named
 from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.one_shot import Restorer
 from diip_jax.evaluate.restorers import Classical, Sampled
-from diip_jax.methods import BIRD, DIIP, DIP, bird
-from diip_jax.methods.diip import PAPER
-from diip_jax.methods.inversion import Inversion, Stopping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +28,13 @@ class Protocol:
     curves: bool = False
 
 
-def _always(method: Inversion) -> Callable[[str], Inversion]:
+def _always(method: Settings) -> Callable[[str], Settings]:
     return lambda task: method
 
 
 # What a user gets, but for the stride: 200 halves the time. What a rule does not decide within the trajectory is
 # decided by its end.
-_DIIP = Entry("DIIP", _always(DIIP(stride=200)), ("robust", "combined", "paper"), 16)
+_DIIP = Entry("DIIP", _always(DIIPSettings(stride=200)), ("robust", "combined", "paper"), 16)
 
 QUALITY = Protocol(
     entries=(_DIIP,),
@@ -67,22 +64,22 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _bird(task: str) -> Inversion:
-    return BIRD(**_OPERATORS[task], stride=200)
+def _bird(task: str) -> Settings:
+    return BIRDSettings(**_OPERATORS[task], stride=200)
 
 
-def _bird_paper(task: str) -> Inversion:
-    return BIRD(**{**bird.PAPER, **_OPERATORS[task], "stride": 200})
+def _bird_paper(task: str) -> Settings:
+    return settings_named("bird", {**_OPERATORS[task], "stride": 200}, "paper")
 
 
-def _bird_code(task: str) -> Inversion:
-    told = _OPERATORS[task]
-    return BIRD(**{**told, **bird.CODE[told["degradation"]], "stride": 200})  # the kernel's size is the release's
+def _bird_code(task: str) -> Settings:
+    told = {name: value for name, value in _OPERATORS[task].items() if name != "kernel_size"}  # it is the release's
+    return settings_named("bird", {**told, "stride": 200}, "code")
 
 
-def _bird_true_kernel(task: str) -> Inversion | None:
+def _bird_true_kernel(task: str) -> Settings | None:
     blurred = _OPERATORS[task].get("kernel_size", 1) > 1
-    return BIRD(**_OPERATORS[task], kernel_model="known", stride=200) if blurred else None
+    return BIRDSettings(**_OPERATORS[task], kernel_model="known", stride=200) if blurred else None
 
 
 # BIRD's own rule, the papers' (the last iterate), and DIIP's.
@@ -107,13 +104,13 @@ def _each_task(restorer: Restorer) -> Callable[[str], Restorer]:
 
 
 # With the identity BIRD is DIIP, but for the rule.
-def _bird_where_told(task: str) -> Inversion | None:
+def _bird_where_told(task: str) -> Settings | None:
     return None if _OPERATORS.get(task, {"degradation": "identity"})["degradation"] == "identity" else _bird(task)
 
 
-def advised(task: str) -> Inversion:
+def advised(task: str) -> Settings:
     """The method that the README advises for a task."""
-    return _bird_where_told(task) or DIIP(stride=200)
+    return _bird_where_told(task) or DIIPSettings(stride=200)
 
 
 # Of which several restorations are compared: two tasks for DIIP, two for BIRD.
@@ -133,8 +130,8 @@ METHODS = Protocol(
     entries=(
         _DIIP,
         Entry("BIRD", _bird_where_told, _OF_BIRD, 16),
-        Entry("DIP", _always(DIP(max_iterations=2000)), ("budget",), 4, variants=_EARLY_STOPPING),
-        OneShotEntry("DreamClean", _each_task(Sampled(DreamClean())), 16),
+        Entry("DIP", _always(DIPSettings(max_iterations=2000)), ("budget",), 4, variants=_EARLY_STOPPING),
+        OneShotEntry("DreamClean", _each_task(Sampled()), 16),
         OneShotEntry("non-local means", _each_task(Classical("non_local_means")), 16),
         OneShotEntry("total variation", _each_task(Classical("total_variation")), 16),
         OneShotEntry("unsupervised Wiener", _each_task(Classical("unsupervised_wiener")), 16),
@@ -159,7 +156,7 @@ METHODS = Protocol(
 # DreamClean's settings, which its paper does not print: to be chosen on other images than are reported.
 DREAMCLEAN = Protocol(
     entries=tuple(
-        OneShotEntry(f"gamma {gamma}, tau {tau}", _each_task(Sampled(DreamClean(gamma=gamma, tau=tau))), 8)
+        OneShotEntry(f"gamma {gamma}, tau {tau}", _each_task(Sampled(gamma=gamma, tau=tau)), 8)
         for tau in (50, 100, 200, 300)
         for gamma in (0.05, 0.2, 0.4, 0.6, 0.8)
     ),
@@ -173,7 +170,7 @@ ABLATIONS = Protocol(
     entries=(
         Entry(
             "DIIP",
-            _always(DIIP(stride=200)),
+            _always(DIIPSettings(stride=200)),
             ("robust", "paper"),
             8,
             variants={
@@ -181,16 +178,16 @@ ABLATIONS = Protocol(
                 **{f"paper, eps {eps}": {"stopping": "paper", "eps": eps} for eps in (0.005, 0.0005)},
             },
         ),
-        Entry("stride 100", _always(DIIP(stride=100)), ("robust", "paper"), 8),
-        Entry("stride 50", _always(DIIP(stride=50)), ("robust", "paper"), 8),
-        Entry("not projected", _always(DIIP(stride=200, project=False)), ("robust", "paper"), 8),
+        Entry("stride 100", _always(DIIPSettings(stride=100)), ("robust", "paper"), 8),
+        Entry("stride 50", _always(DIIPSettings(stride=50)), ("robust", "paper"), 8),
+        Entry("not projected", _always(DIIPSettings(stride=200, project=False)), ("robust", "paper"), 8),
         Entry(
             "rate 0.0015",
-            _always(dataclasses.replace(PAPER, stride=200, max_iterations=500)),
+            _always(settings_named("diip", {"stride": 200, "max_iterations": 500}, "paper")),
             ("paper",),
             8,
         ),
-        Entry("full gradient", _always(DIIP(stride=200, gradient="full")), ("robust", "paper"), 8),
+        Entry("full gradient", _always(DIIPSettings(stride=200, gradient="full")), ("robust", "paper"), 8),
     ),
     tasks=("noise", "blur", "jpeg"),
     possible=tuple(CORRUPTIONS),
@@ -201,7 +198,7 @@ RULES = Protocol(
     entries=(
         Entry(
             "DIIP",
-            _always(DIIP(stride=200)),
+            _always(DIIPSettings(stride=200)),
             ("paper", "robust", "wmv", "emv", "discrepancy", "averaged", "combined", "budget"),
             16,
             variants={
@@ -222,9 +219,11 @@ RULES = Protocol(
 # The study in DIIP's paper has 1500 iterations at a rate of 0.0015. One image: the full gradient takes minutes for it.
 TWO_PHASE = Protocol(
     entries=(
-        Entry("DIIP, detached", _always(dataclasses.replace(PAPER, stride=200)), ("paper",), 1),
-        Entry("DIIP, full", _always(dataclasses.replace(PAPER, stride=200, gradient="full")), ("paper",), 1),
-        Entry("DIP", _always(DIP(max_iterations=1500)), ("budget",), 1),
+        Entry("DIIP, detached", _always(settings_named("diip", {"stride": 200}, "paper")), ("paper",), 1),
+        Entry(
+            "DIIP, full", _always(settings_named("diip", {"stride": 200, "gradient": "full"}, "paper")), ("paper",), 1
+        ),
+        Entry("DIP", _always(DIPSettings(max_iterations=1500)), ("budget",), 1),
     ),
     tasks=("noise", "blur", "jpeg", "blur_noise_jpeg"),
     possible=tuple(CORRUPTIONS),

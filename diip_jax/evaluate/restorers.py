@@ -6,8 +6,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from diip_jax.evaluate.baselines import classical, dreamclean
+from diip_jax.evaluate.baselines import classical
+from diip_jax.methods import DreamClean
 from diip_jax.prior import Prior
+from diip_jax.restore import restore
+from diip_jax.solve.cost import sampler_memory
 
 Name = Literal["non_local_means", "total_variation", "unsupervised_wiener"]
 
@@ -47,22 +50,24 @@ class Classical:
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """DreamClean.
+    """DreamClean, with its settings."""
 
-    Attributes:
-        settings: its own.
-    """
+    gamma: float = 0.8
+    tau: int = 50
+    corrections: int = 1
+    stride: int = 10
 
-    settings: dreamclean.DreamClean
+    def _method(self, prior: Prior) -> DreamClean:
+        return DreamClean(prior, **dataclasses.asdict(self))
 
     def restore(self, prior: Prior, y: np.ndarray, seed: int) -> np.ndarray:
         """Restored images `[n, H, W, C]` uint8."""
-        return dreamclean.restore(prior, y, self.settings, seed=seed)
+        return restore(self._method(prior), y, seed=seed).images
 
     def evaluations(self, prior: Prior) -> int:
         """Of the prior's network, for an image."""
-        return dreamclean.evaluations(prior, self.settings)
+        return self._method(prior).evaluations
 
     def memory_bytes(self, prior: Prior, y: np.ndarray) -> int | None:
         """What XLA plans for so many images."""
-        return dreamclean.memory_bytes(prior, y, self.settings)
+        return sampler_memory(self._method(prior), y / np.float32(127.5) - np.float32(1))

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from diip_jax.api import restore
+from diip_jax.commands.settings import Settings
 from diip_jax.evaluate.result_files import missing_files, parts_of, write_arrays
 from diip_jax.evaluate.table_text import interval, piped
 from diip_jax.evaluate.trajectories import BATCH_SIZE, MethodBatch
-from diip_jax.methods.inversion import Inversion
 from diip_jax.metrics import psnr, spread
 from diip_jax.prior import Prior
+from diip_jax.restore import restore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def restored_samples(
     prior: Prior,
     task: str,
     clean: np.ndarray,
-    method: Inversion,
+    method: Settings,
     samples: int,
     *,
     seed: int = 0,
@@ -72,25 +72,23 @@ def restored_samples(
 class _Batch(MethodBatch):
     """Images of which a method restores several samples each."""
 
-    method: Inversion
+    method: Settings
     samples: int
 
     @property
     def decides(self) -> dict[str, Any]:
-        method = {"name": type(self.method).__name__, **dataclasses.asdict(self.method)}
+        method = {"name": type(self.method).__name__.removesuffix("Settings"), **dataclasses.asdict(self.method)}
         return super().decides | {"method": method, "samples": self.samples}
 
     def restored(self, folder: Path) -> np.ndarray:
         path = self.path(folder)
         if not path.exists():
             restored = restore(
-                self.prior,
+                self.method.method(self.prior),
                 self.given["y"],
-                self.method,
+                self.known,
                 seed=self.seed,
                 samples=self.samples,
-                masks=self.given.get("masks"),
-                kernels=self.given.get("kernels"),
             )
             write_arrays(path, {"samples": restored.samples, "clean": self.clean}, self.decides)
         with np.load(path) as stored:

@@ -1,7 +1,6 @@
 """Stopping rules replayed on trajectories, and the rows of a table: the quality and the cost of restored images."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -12,7 +11,7 @@ import numpy as np
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory
 from diip_jax.metrics import kernel_correlation, lpips, psnr, ssim
-from diip_jax.stopping import Observation, StoppingRule, Verdict, budget, first_of, shown
+from diip_jax.plugs.rules import Candidate, Observation, Rule, Verdict
 
 
 @dataclass(frozen=True)
@@ -91,39 +90,39 @@ class Replay(NamedTuple):
     iterations: np.ndarray | None = None
 
 
-def replay(rule: StoppingRule, run: Trajectory) -> Replay:
+def replay(rule: Rule, run: Trajectory) -> Replay:
     """What a rule does on a trajectory, whose end is the iteration budget.
 
     A rule that looks at images sees the iterates as they were kept, with 8 bits, and y as the method was given it.
     """
-    whole, program = _replayed(rule, run.iterates.shape[1])
     y = run.y if run.observation is None else run.observation
-    verdict, iterations = program((run.iterates, run.loss, run.laplacian_variance, y, run.masks))
-    fired = [whole.names[reason] != "budget" for reason in verdict.reason]
-    images = np.rint((np.clip(verdict.image, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return Replay(np.asarray(verdict.selected), np.array(fired), images, np.asarray(iterations))
+    verdict, iterations = _replayed(rule, (run.iterates, run.loss, run.laplacian_variance, y, run.masks))
+    images = np.rint((np.clip(verdict.chosen.image, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return Replay(np.asarray(verdict.chosen.k), np.asarray(verdict.stop), images, np.asarray(iterations))
 
 
-# Compiled once for all trajectories that a rule is judged on.
-@functools.lru_cache
-def _replayed(rule: StoppingRule, length: int) -> tuple[StoppingRule, Callable[[Any], tuple[Verdict, jax.Array]]]:
-    whole = first_of(rule, budget(length))
+@jax.jit
+def _replayed(rule: Rule, given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
+    """(the verdict, iterates seen by then) on every image of a trajectory; stopped by the rule, or by its end."""
+    length = given[0].shape[1]
 
     def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
         iterates, loss, sharpness, y, mask = given
+        observed = _signed(y) if mask is None else jnp.where(mask[..., None], _signed(y), jnp.nan)
+
+        def goes_on(carry: tuple[Any, Verdict, jax.Array]) -> jax.Array:
+            return ~carry[1].stop & (carry[2] < length)
 
         def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
             state, _, k = carry
-            state, verdict = whole.update(state, Observation(k, loss[k], sharpness[k], _signed(iterates[k])))
+            state, verdict = rule.judge(state, Observation(k, loss[k], sharpness[k], _signed(iterates[k])))
             return state, verdict, k + 1
 
-        first = _signed(iterates[0])
-        start = Verdict(jnp.bool_(False), jnp.int32(0), jnp.int32(0), first)
-        return jax.lax.while_loop(
-            lambda carry: ~carry[1].stop, step, (whole.init(first, shown(_signed(y), mask)), start, jnp.int32(0))
-        )[1:]
+        first = Candidate(jnp.int32(-1), _signed(iterates[0]))
+        nothing = Verdict(jnp.bool_(False), jnp.int32(0), first)
+        return jax.lax.while_loop(goes_on, step, (rule.start(first, observed), nothing, jnp.int32(0)))[1:]
 
-    return whole, jax.jit(lambda given: jax.lax.map(one, given))
+    return jax.lax.map(one, given)
 
 
 def _signed(image: jax.Array) -> jax.Array:
@@ -163,7 +162,7 @@ def rows_of(
     task: str,
     name: str,
     run: Trajectory,
-    rules: Mapping[Any, StoppingRule],
+    rules: Mapping[Any, Rule],
     true_kernels: Sequence[np.ndarray | None] = (),
     cost: Cost | None = None,
 ) -> list[Row]:

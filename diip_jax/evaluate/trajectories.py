@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from diip_jax.api import restore
+from diip_jax.commands.settings import Settings
 from diip_jax.evaluate.corruptions import Degraded, degrade
 from diip_jax.evaluate.result_files import Batch, missing_files, parts_of, sha256, write_arrays
-from diip_jax.loop import Problem
-from diip_jax.methods import Method
 from diip_jax.metrics import lpips_to
-from diip_jax.operators import Operator
+from diip_jax.plugs.rules import Never
 from diip_jax.prior import Prior
-from diip_jax.stopping import budget
+from diip_jax.restore import View, every, restore
+from diip_jax.solve.inputs import estimated
 
 BATCH_SIZE = 8
 
@@ -56,23 +55,12 @@ class Trajectory:
         return dataclasses.replace(self, **arrays)
 
 
-@dataclasses.dataclass(frozen=True)
-class _ToTheEnd:
-    """A method that goes on to the end of its budget."""
-
-    method: Method
-
-    def problem(self, prior: Prior, image_shape: tuple[int, int, int]) -> Problem:
-        problem = self.method.problem(prior, image_shape)
-        return problem._replace(stopping=budget(problem.max_iterations))
-
-
 def trajectory(
     folder: Path,
     prior: Prior,
     task: str,
     clean: np.ndarray,
-    method: Method,
+    method: Settings,
     *,
     seed: int = 0,
     severity: int | None = None,
@@ -116,7 +104,7 @@ def missing(
     prior: Prior,
     task: str,
     clean: np.ndarray,
-    method: Method,
+    method: Settings,
     *,
     seed: int = 0,
     severity: int | None = None,
@@ -127,20 +115,19 @@ def missing(
     return missing_files(folder, [_Batch(prior, task, part, seed, severity, method) for part in parts])
 
 
-def given_to(method: Method, prior: Prior, task: str, degraded: list[Degraded]) -> dict[str, np.ndarray]:
-    """What a method is given of degraded images: "y", and "masks" and "kernels" where its operator needs to know them.
+def given_to(method: Settings, task: str, degraded: list[Degraded]) -> dict[str, np.ndarray]:
+    """What a method is given of degraded images: "y", and "mask" and "kernel" where its operator needs to know them.
 
     Raises:
         ValueError: the corruption has no mask or kernel where the method needs one.
     """
-    operator: Operator = method.problem(prior, prior.image_shape).operator
-    down = operator.geometry.scale > 1
+    down = method.operator().scale > 1
     given = {"y": np.stack([each.observation() if down else each.picture() for each in degraded])}
-    for name in operator.needs:
+    for name in method.needs:
         values = [getattr(each, name) for each in degraded]
         if any(value is None for value in values):
             raise ValueError(f"corruption {task!r} has no {name}, which the method needs to know")
-        given[f"{name}s"] = np.stack(values)
+        given[name] = np.stack(values)
     return given
 
 
@@ -148,7 +135,7 @@ def given_to(method: Method, prior: Prior, task: str, degraded: list[Degraded]) 
 class MethodBatch(Batch):
     """Images for a method."""
 
-    method: Method
+    method: Settings
 
     @cached_property
     def degraded(self) -> list[Degraded]:
@@ -158,12 +145,20 @@ class MethodBatch(Batch):
     @cached_property
     def given(self) -> dict[str, np.ndarray]:
         """What the method is given of them."""
-        return given_to(self.method, self.prior, self.task, self.degraded)
+        return given_to(self.method, self.task, self.degraded)
+
+    @property
+    def known(self) -> dict[str, np.ndarray]:
+        """What of that is known beside y."""
+        return {name: array for name, array in self.given.items() if name != "y"}
 
     @property
     def decides(self) -> dict[str, Any]:
         """All but the method."""
-        return super().decides | {name: sha256(array) for name, array in self.given.items()}
+        # In the plural, as files of earlier versions have it.
+        return super().decides | {
+            name if name == "y" else f"{name}s": sha256(array) for name, array in self.given.items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +176,7 @@ class _Batch(MethodBatch):
             write_arrays(path, dataclasses.asdict(run), self.decides)
         with np.load(path) as stored:
             values = {f.name: stored[f.name] for f in dataclasses.fields(Trajectory) if f.name in stored}
-        values |= {"seconds": float(values["seconds"]), "masks": self.given.get("masks")}
+        values |= {"seconds": float(values["seconds"]), "masks": self.given.get("mask")}
         run = Trajectory(**values)
         return dataclasses.replace(run, lpips=self._lpips(path, run)) if perceptual else run
 
@@ -195,10 +190,10 @@ class _Batch(MethodBatch):
             return stored["lpips"]
 
 
-def settings_but_rules(method: Method) -> dict[str, Any]:
+def settings_but_rules(method: Settings) -> dict[str, Any]:
     """The settings that decide a trajectory: neither those of stopping rules nor those of memory."""
     of_rules = "stopping k_min eps robust_eps smoothing patience window explained sharpness_ratio fully_explained tau"
-    settings = dataclasses.asdict(method)  # type: ignore[call-overload]  # every Method is a dataclass
+    settings = dataclasses.asdict(method)
     left_out = (*of_rules.split(), "loss_threshold", "remat")
     return {name: value for name, value in settings.items() if name not in left_out}
 
@@ -208,33 +203,33 @@ def _run(
     given: dict[str, np.ndarray],
     degraded: list[Degraded],
     clean: np.ndarray,
-    method: Method,
+    method: Settings,
     seed: int,
     progress: Callable[[int], None] | None,
 ) -> Trajectory:
     iterates: list[np.ndarray] = []
 
-    def keep(seen) -> None:
+    def keep(seen: View) -> None:
         iterates.append(np.rint((seen.current() + 1) * 127.5).astype(np.uint8))
         if progress is not None:
             progress(len(clean))
 
     started = time.monotonic()
-    restored = restore(
-        prior,
+    problem = dataclasses.replace(method.method(prior).problem(), rule=Never())
+    kernel = ("kernel",) if "kernel" in estimated(problem.operator, prior.image_shape) else ()
+    solution = restore(
+        problem,
         given["y"],
-        _ToTheEnd(method),
+        {name: array for name, array in given.items() if name != "y"},
         seed=seed,
-        masks=given.get("masks"),
-        kernels=given.get("kernels"),
-        progress=keep,
-        report_every=1,
+        save=("loss", "laplacian_variance", *kernel),
+        callback=every(1, keep),
     )
-    kernels = restored.operator_traces.get("kernel")
+    kernels = solution.traces.get("kernel")
     return Trajectory(
         iterates=np.stack(iterates, axis=1),
-        loss=restored.traces["loss"][:, 0],
-        laplacian_variance=restored.traces["laplacian_variance"][:, 0],
+        loss=solution.traces["loss"][:, 0],
+        laplacian_variance=solution.traces["laplacian_variance"][:, 0],
         y=np.stack([each.picture() for each in degraded]),
         clean=clean,
         seconds=time.monotonic() - started,

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from absl import flags
 
-from diip_jax.methods import METHODS, Method, method_named
+from diip_jax.commands.settings import METHODS, Settings, settings_named
 
 _HELP: dict[str, dict[str, str]] = {
     "Images": {
@@ -167,7 +167,7 @@ def _define_setting(name: str, line: str, values: flags.FlagValues) -> None:
         kinds[kind](name, None, line, flag_values=values)
 
 
-def method_from(values: flags.FlagValues, kernel_size: int | None = None) -> Method:
+def method_from(values: flags.FlagValues, kernel_size: int | None = None) -> Settings:
     """The method that parsed flags name; what they leave out is the preset's, or has the method's own default.
 
     Args:
@@ -192,7 +192,7 @@ def method_from(values: flags.FlagValues, kernel_size: int | None = None) -> Met
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: --method={values.method} has no such setting")
     try:
-        method = method_named(values.method, given, values.preset)
+        method = settings_named(values.method, given, values.preset)
     except ValueError as error:
         raise ValueError(f"--{error}") from error
     for name in given.keys() & _ONLY_WITH.keys():

@@ -15,6 +15,7 @@ from absl import flags
 
 from diip_jax import distribute
 from diip_jax.command import UsageError, expanded
+from diip_jax.commands.settings import Settings
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
@@ -23,10 +24,9 @@ from diip_jax.launch.plan import Job, KernelFile, Run, finished, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
-from diip_jax.loop import Problem
-from diip_jax.methods import Method
-from diip_jax.operators import Known
+from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
+from diip_jax.solve.inputs import estimated
 
 _NEEDED = {
     "mask": "--mask is missing: give the picture, or the folder of pictures, that shows what is hidden",
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Method:
+def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Settings:
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
     try:
@@ -98,14 +98,14 @@ def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Method:
         raise UsageError(str(error)) from error
 
 
-def _run(values: flags.FlagValues, method: Method, prior: Prior, kernel: KernelFile | None) -> Run:
-    problem = _problem(method, prior, {"mask": values.mask, "kernel": kernel and kernel.values})
+def _run(values: flags.FlagValues, method: Settings, prior: Prior, kernel: KernelFile | None) -> Run:
+    operator = _operator(method, prior, {"mask": values.mask, "kernel": kernel and kernel.values})
     return Run(
         method_name=values.method,
         method=method,
-        max_iterations=problem.max_iterations,
-        geometry=problem.operator.geometry,
-        estimates=tuple(jax.eval_shape(lambda: problem.operator.estimates(problem.operator.init(jax.random.key(0))))),
+        max_iterations=method.max_iterations,
+        operator=operator,
+        estimates=estimated(operator, prior.image_shape),
         kernel=kernel,
         output_dir=expanded("output_dir", values.output_dir),
         seed=values.seed,
@@ -170,32 +170,33 @@ def _prior(values: flags.FlagValues) -> Prior:
     return prior
 
 
-def _problem(method: Method, prior: Prior, given: dict[str, Any]) -> Problem:
-    """The method's problem for images of the prior's size, tried out as far as that computes nothing.
+def _operator(method: Settings, prior: Prior, known: dict[str, Any]) -> PictureOperator:
+    """What the method takes for what happened, for images of the prior's size; tried out as far as computes nothing.
 
     Settings that do not go with this prior show here: a stride that its schedule does not have where the generator is
-    made, a kernel larger than its images where the operator is traced.
+    made, a size that the network does not take, a kernel larger than the images where the operator is traced.
 
     Args:
-        given: by the names of `Known`, what the user gave beside the images.
+        known: "mask" and "kernel", None where the user gave none.
     """
     try:
-        problem = method.problem(prior, prior.image_shape)
-        operator = problem.operator
-        for name in given:
-            if (given[name] is not None) != (name in operator.needs):
-                raise ValueError(_NEEDED[name] if name in operator.needs else _NOT_NEEDED[name])
-        y_shape = operator.geometry.y_shape(prior.image_shape)
-        known = Known(
-            mask=None if given["mask"] is None else jnp.ones(y_shape[:2], bool),
-            kernel=None if given["kernel"] is None else jnp.asarray(given["kernel"]),
-        )
-        image = jnp.zeros(problem.generator.image_shape)
-        jax.eval_shape(lambda: operator.apply(operator.init(jax.random.key(0)), image, known))
+        problem = method.method(prior).problem()
+        operator, shape = problem.operator, prior.image_shape
+        for name in known:
+            if (known[name] is not None) != (name in method.needs):
+                raise ValueError(_NEEDED[name] if name in method.needs else _NOT_NEEDED[name])
+        y_shape = operator.y_shape(shape)
+        args = {
+            "mask": None if known["mask"] is None else jnp.ones(y_shape[:2], bool),
+            "kernel": None if known["kernel"] is None else jnp.asarray(known["kernel"]),
+        }
+        key, image = jax.random.key(0), jnp.zeros(shape)
+        jax.eval_shape(lambda: problem.generator.init(key, shape))
+        jax.eval_shape(lambda: operator(operator.init(key, shape), image, args))
     except ValueError as error:
         flag = "--" if str(error).partition("=")[0] in METHOD_HELP else ""
         raise UsageError(f"{flag}{error}") from error
-    return problem
+    return operator
 
 
 def _summary(tally: Tally, every_job: Sequence[Job]) -> str:
@@ -228,7 +229,7 @@ def _describe(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tal
             continue
         facts = [f"{item.image.size[0]}x{item.image.size[1]} {item.image.mode}", *item.image.notes]
         if item.image.size != item.y.shape[:2]:
-            content = "x".join(str(side // run.geometry.scale) for side in item.fitted.content[2:])
+            content = "x".join(str(side // run.operator.scale) for side in item.fitted.content[2:])
             facts.append(f"{run.resize} to {content} of {item.y.shape[0]}x{item.y.shape[1]}")
         if item.y.shape[:2] != (height, width):
             facts.append(f"restored to {height}x{width}")

@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diip_jax import heatmaps, metrics, report
-from diip_jax.api import Restored
 from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
 from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
+from diip_jax.restore import Solution
 
 Pixels = NDArray[np.float32]
 
@@ -73,7 +73,7 @@ class Snapshot(NamedTuple):
 def write_outputs(
     item: Loaded,
     n: int,
-    result: Restored,
+    result: Solution,
     run: Run,
     prior: Prior,
     seconds: dict[str, float],
@@ -83,9 +83,9 @@ def write_outputs(
 
     Raises ImageError if the restoration diverged (nothing is written then) or a file cannot be written.
     """
-    job, reasons = item.job, result.stop_reasons[n]
+    job, reasons = item.job, result.reasons[n]
     if "diverged" in reasons:
-        k = int(result.iterations[n, reasons.index("diverged")])
+        k = int(result.stats["iterations"][n, reasons.index("diverged")])
         raise ImageError(job.path, f"diverged after {k} iterations, no result is written; lower --learning_rate")
     given = result.samples[n] if result.samples is not None else result.images[n : n + 1]
     samples = [blended(sample, item, run) for sample in given]
@@ -165,7 +165,7 @@ def _quality(item: Loaded, output: Pixels) -> dict[str, float] | None:
 
 
 def _record(
-    item: Loaded, n: int, result: Restored, run: Run, prior: Prior, quality: dict[str, float] | None
+    item: Loaded, n: int, result: Solution, run: Run, prior: Prior, quality: dict[str, float] | None
 ) -> dict[str, Any]:
     traces = _named(item, result)
     per_sample = [
@@ -175,8 +175,8 @@ def _record(
             settings=run.settings(prior),
             seed=run.seed,
             prior=prior_facts(prior),
-            iterations=int(result.iterations[n, i]),
-            stop_reason=result.stop_reasons[n][i],
+            iterations=int(result.stats["iterations"][n, i]),
+            stop_reason=result.reasons[n][i],
             selected_k=int(result.selected[n, i]),
             traces={name: trace[n, i] for name, trace in traces.items()},
             seconds=0.0,
@@ -198,26 +198,27 @@ def _record(
     return {**record, **files}
 
 
-def _named(item: Loaded, result: Restored, with_margin: str = "psnr_with_margin") -> dict[str, Any]:
+def _named(item: Loaded, result: Solution, with_margin: str = "psnr_with_margin") -> dict[str, Any]:
     """What is minimised first; the PSNR under another name where it covers a margin that the outputs do not have."""
-    traces: dict[str, Any] = {**result.traces, **_kernel_change(result)}
+    curves = {name: trace for name, trace in result.traces.items() if name not in result.operator}
+    traces: dict[str, Any] = {**curves, **_kernel_change(result)}
     padded = item.fitted.content[2:] != item.fitted.rgb.shape[:2]
     names = {"psnr": with_margin} if padded else {}
     ordered = sorted(traces.items(), key=lambda named: named[0] != "loss")
     return {names.get(name, name): trace for name, trace in ordered}
 
 
-def _kernel_change(result: Restored) -> dict[str, Any]:
+def _kernel_change(result: Solution) -> dict[str, Any]:
     """`[N, S, K]`: sum of the absolute changes of a kernel since the iterate before; of several kernels the mean."""
-    if "kernel" not in result.operator_traces:
+    if "kernel" not in result.traces:
         return {}
-    kernels = result.operator_traces["kernel"]
+    kernels = result.traces["kernel"]
     change = np.abs(np.diff(kernels, axis=2, prepend=np.nan)).sum(axis=(-2, -1))
     return {"kernel_change": change.reshape(*kernels.shape[:3], -1).mean(axis=-1)}
 
 
 def _comparison(
-    item: Loaded, n: int, result: Restored, run: Run, output: Pixels, quality: dict[str, float] | None
+    item: Loaded, n: int, result: Solution, run: Run, output: Pixels, quality: dict[str, float] | None
 ) -> report.Picture:
     pictures = [("input", unfit(item.input, item.fitted)), ("restored", output)]
     if quality is not None and item.clean is not None:
@@ -230,7 +231,7 @@ def _comparison(
     if "kernel" in result.operator:
         columns.append(("kernel", heatmaps.kernel_picture(result.operator["kernel"][n, 0])))
     several = f" (mean of {run.samples} samples, curves of sample 0)" if run.samples > 1 else ""
-    iterations = int(result.iterations[n, 0])
+    iterations = int(result.stats["iterations"][n, 0])
     traces = _named(item, result, "PSNR with margin (dB)")  # titles of panels
     return report.comparison(
         columns,
@@ -246,9 +247,9 @@ def _decibels(quality: dict[str, float], which: str) -> str:
     return f"{text}, SSIM {quality[f'ssim_{which}']:.3f}" if f"ssim_{which}" in quality else text
 
 
-def _summary(item: Loaded, n: int, result: Restored, quality: dict[str, float] | None, seconds: float) -> str:
-    counts, chosen = ("/".join(map(str, values[n])) for values in (result.iterations, result.selected))
-    reasons = "/".join(dict.fromkeys(result.stop_reasons[n]))
+def _summary(item: Loaded, n: int, result: Solution, quality: dict[str, float] | None, seconds: float) -> str:
+    counts, chosen = ("/".join(map(str, values[n])) for values in (result.stats["iterations"], result.selected))
+    reasons = "/".join(dict.fromkeys(result.reasons[n]))
     line = f"{item.job.path} -> {item.job.output('.png')}: {counts} iterations, stopped by {reasons}"
     line += f", returned k={chosen}, {seconds:.1f} s"
     if quality is not None:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diip_jax import models
+from diip_jax.commands.settings import Settings
 from diip_jax.images import EXTENSIONS, ImageError
-from diip_jax.methods import Method
-from diip_jax.operators import Geometry
+from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.prior import Prior
 
 
@@ -36,7 +36,7 @@ class Run:
     Attributes:
         method_name, method: the restoration method and its settings.
         max_iterations: the method's budget.
-        geometry: where an observation lies on the restored image.
+        operator: what the method takes for what happened to an image: where an observation lies on the restored one.
         estimates: names of what the method learns of the degradation.
         kernel: the blur kernel that is known.
         batch_size: (image, sample) pairs restored at once.
@@ -45,10 +45,10 @@ class Run:
     """
 
     method_name: str
-    method: Method
+    method: Settings
     max_iterations: int
     output_dir: Path
-    geometry: Geometry = Geometry()
+    operator: PictureOperator = Identity()
     estimates: tuple[str, ...] = ()
     kernel: KernelFile | None = None
     seed: int = 0
@@ -64,7 +64,7 @@ class Run:
         """What the outputs depend on, except what a record names elsewhere: seed, resize policy, prior and input."""
         return {
             "method": self.method_name,
-            **dataclasses.asdict(self.method),  # type: ignore[call-overload]  # every Method is a dataclass
+            **dataclasses.asdict(self.method),
             "samples": self.samples,
             "blend": self.blend,
             "dtype": prior.dtype,

@@ -5,17 +5,20 @@ import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
-from diip_jax.api import Progress, restore
 from diip_jax.images import ImageError, fit_to_size, placed, read_image
 from diip_jax.launch.console import Console
 from diip_jax.launch.known_data import read_mask
 from diip_jax.launch.output_files import Loaded, Pixels, Snapshot, blended, write_outputs, write_pixels
 from diip_jax.launch.plan import Job, Run, file_sha256, finished, snapshot_ending
+from diip_jax.plugs.monitors import psnr
 from diip_jax.prior import Prior
+from diip_jax.restore import View, every, restore
+from diip_jax.solve.loop import Saved
 
 
 @dataclass
@@ -29,8 +32,8 @@ class Tally:
 
 def load(job: Job, run: Run, prior: Prior) -> Loaded:
     """Reads a job's input, mask and reference at the sizes that the prior and the operator want. Raises ImageError."""
-    scale, margin = run.geometry
-    height, width, _ = run.geometry.y_shape(prior.image_shape)
+    scale, margin = run.operator.scale, run.operator.margin
+    height, width, _ = run.operator.y_shape(prior.image_shape)
     image = read_image(job.path)
     observed = fit_to_size(image, height, width, run.resize)
     fitted = placed(observed, scale, margin)
@@ -124,26 +127,24 @@ def explain(job: Job, error: Exception, run: Run) -> str:
 
 
 def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
-    clean = [item.clean for item in batch if item.clean is not None]
-    masks = [item.mask for item in batch if item.mask is not None]
+    known = _known(batch, run)
     compiling = _compile_intervals()
     compiling.clear()
     saved: dict[tuple[int, int], Snapshot] = {}
     console.batch_started()
     began = time.monotonic()
     try:
+        look = every(_every(run.save_every), functools.partial(_look, batch, run, console, saved))
+        save: Saved = ("loss", "laplacian_variance", *run.estimates, *([psnr] if "clean" in known else []))
         result = restore(
-            prior,
+            run.method.method(prior),
             np.stack([item.y for item in batch]),
-            run.method,
+            known or None,
             seed=run.seed,
             samples=run.samples,
             batch_size=run.batch_size,
-            references=np.stack(clean) if clean else None,
-            masks=np.stack(masks) if masks else None,
-            kernels=None if run.kernel is None else np.stack([run.kernel.values] * len(batch)),
-            progress=functools.partial(_look, batch, run, console, saved),
-            report_every=_report_every(run.save_every),
+            save=save,
+            callback=look,
         )
     except Exception as error:  # out of memory, a full disk under the snapshots, a fault: the other batches go on
         for item in batch:
@@ -165,7 +166,16 @@ def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console
             console.image_done()
 
 
-def _report_every(save_every: int) -> int:
+def _known(batch: list[Loaded], run: Run) -> dict[str, np.ndarray]:
+    """What is known of the images of a batch beside themselves: "clean", "mask", "kernel"."""
+    clean = [item.clean for item in batch if item.clean is not None]
+    masks = [item.mask for item in batch if item.mask is not None]
+    kernels = [] if run.kernel is None else [run.kernel.values] * len(batch)
+    given: dict[str, Any] = {"clean": clean, "mask": masks, "kernel": kernels}
+    return {name: np.stack(values) for name, values in given.items() if values}
+
+
+def _every(save_every: int) -> int:
     """Iterations between two looks at a running batch: a divisor of `save_every`, so that no snapshot is missed.
 
     On a CPU an iteration of a real prior takes a good part of a second and a look at it about a millisecond, so every
@@ -175,9 +185,7 @@ def _report_every(save_every: int) -> int:
     return max(n for n in range(1, usual + 1) if save_every % n == 0)
 
 
-def _look(
-    batch: list[Loaded], run: Run, console: Console, saved: dict[tuple[int, int], Snapshot], seen: Progress
-) -> None:
+def _look(batch: list[Loaded], run: Run, console: Console, saved: dict[tuple[int, int], Snapshot], seen: View) -> None:
     """What happens at every look at a running batch: the bar moves, due snapshots are written."""
     if run.save_every:
         # What an image that has stopped would show is the iterate that its rule chose, not its last one.

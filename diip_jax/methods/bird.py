@@ -89,7 +89,7 @@ class BIRD:
 
     def problem(self) -> Problem:
         """The plugs."""
-        both = opt(optax.adam, self.learning_rate), opt(optax.adam, self.operator_learning_rate)
+        both: tuple[Any, Any] = opt(optax.adam, self.learning_rate), opt(optax.adam, self.operator_learning_rate)
         if self.updates == "alternating":
             both = Turn(both[0], 0), Turn(both[1], 1)
         return Problem(

@@ -3,6 +3,7 @@
 A frozen diffusion model is inverted by optimising its input noise, and stopped before it fits the degradation.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import optax
@@ -53,7 +54,7 @@ class DIIP:
     @classmethod
     def paper(cls, prior: Any, **settings: Any) -> "DIIP":
         """With the printed numbers for what is not given."""
-        return cls(prior, **({"learning_rate": 0.0015, "max_iterations": 1500, "rule": printed()} | settings))
+        return cls(prior, **({**PAPER, "rule": printed()} | settings))
 
     def problem(self) -> Problem:
         """The plugs."""
@@ -63,6 +64,9 @@ class DIIP:
             optimizer=opt(optax.adam, self.learning_rate),
             max_iterations=self.max_iterations,
         )
+
+
+PAPER: Mapping[str, Any] = {"learning_rate": 0.0015, "max_iterations": 1500}
 
 
 def noise_of(method: Any) -> DDIM:

@@ -126,9 +126,7 @@ class DDIM(Generator):
 
     def __call__(self, z: Image, key: PRNGKey) -> Image:
         remat: Remat = "step" if self.remat == "auto" else self.remat
-        return reverse(
-            self.prior, z[None], self.stride, variant=self.variant, gradient=self.gradient, remat=remat
-        )[0]
+        return reverse(self.prior, z[None], self.stride, variant=self.variant, gradient=self.gradient, remat=remat)[0]
 
     def init_cache(self, z: Image) -> Any:
         return () if self.refresh == "all" else stale.first_noise(self.prior, z, self.stride, self.variant)

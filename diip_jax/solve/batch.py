@@ -80,9 +80,7 @@ def start(layout: Layout, problem: Problem, inputs: Any, stopped: Array) -> Stat
         if isinstance(u0, State):
             state = loop.resumed(problem, u0, stopped)
         else:
-            state = loop.start(
-                problem, layout.image_shape, y, keys, args, u0, stopped, one_by_one=layout.one_by_one
-            )
+            state = loop.start(problem, layout.image_shape, y, keys, args, u0, stopped, one_by_one=layout.one_by_one)
         return loop.traced(problem, state, layout.save, layout.length, args, one_by_one=layout.one_by_one)
 
     return distribute.on_each_device(on_device, layout.mesh)(problem, (inputs, stopped))

@@ -1,4 +1,4 @@
-"""The loop of a method compiled ahead, for what can be known of it: its memory, its time, iteration by iteration."""
+"""A problem's loop compiled ahead, for what can be known of it: its memory, its time, iteration by iteration."""
 
 import time
 from collections.abc import Callable
@@ -7,21 +7,18 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from diip_jax import distribute, loop
+from diip_jax import distribute
 from diip_jax.array_types import Array
-from diip_jax.methods import Method
-from diip_jax.methods.inversion import NoiseInversion
-from diip_jax.operators import Known
-from diip_jax.prior import Prior
+from diip_jax.solve import batch
+from diip_jax.solve.problem import Problem
 
 
 class CompiledLoop(NamedTuple):
     """A compiled loop on a batch of images.
 
     Attributes:
-        iterate: does one more iteration of the batch and waits for it; at most `method.max_iterations` times.
+        iterate: does one more iteration of the batch and waits for it; at most `problem.max_iterations` times.
         devices: how many share the batch.
         compile_seconds: tracing, lowering and compilation.
         memory_bytes: arguments (the prior among them), results and temporaries on every device, as XLA plans them.
@@ -33,59 +30,41 @@ class CompiledLoop(NamedTuple):
     memory_bytes: int
 
 
-def compile_loop(
-    prior: Prior,
-    method: Method,
-    image_shape: tuple[int, int, int],
-    y: np.ndarray | Array,
-    known: Known = Known(),
-) -> CompiledLoop:
-    """Compiles the loop of a method as `diip_jax.restore` runs it.
+def compile_loop(problem: Problem, y: np.ndarray | Array, args: Any = None) -> CompiledLoop:
+    """Compiles the loop of a problem as `diip_jax.restore` runs it.
 
     Args:
-        image_shape: (H, W, C) of the restored images.
-        y: the observations `[B, h, w, C]`, float32 in [-1, 1].
-        known: what the method's operator needs of them.
+        y: the observations `[B, ...]`, pictures in [-1, 1].
+        args: what is known of them beside, with a leading axis B.
     """
-    mesh = distribute.device_mesh(len(y))
-    slots = distribute.padded_size(len(y), mesh)
-    method = fit_to_devices(method, prior, image_shape, mesh, slots)
-    prior = distribute.replicate(prior, mesh)
-    stopped = jnp.arange(slots) >= len(y)
-    # Padded as `restore` does it: with pairs that count as stopped.
-    who = np.where(stopped, 0, np.arange(slots))
-    y, known = jax.tree.map(lambda leaf: jnp.asarray(leaf)[who], (y, known))
-    keys = jax.random.split(jax.random.key(1), slots)
-    y, known, keys, stopped = distribute.split((y, known, keys, stopped), mesh)
-
-    def start(prior: Prior, part: Any) -> loop.State:
-        return loop.start(method.problem(prior, image_shape), *part)
-
-    def advance(whole: Any, part: Any) -> loop.State:
-        prior, until = whole
-        y, known, state = part
-        problem = method.problem(prior, image_shape)
-        return loop.advance(problem, y, state, until, None, known, one_by_one=distribute.on_cpu(mesh))
-
-    def advance_all(prior: Prior, y: Array, known: Known, state: loop.State, until: Array) -> loop.State:
-        return distribute.on_each_device(advance, mesh)((prior, until), (y, known, state))
-
-    state = jax.jit(distribute.on_each_device(start, mesh))(prior, (y, keys, stopped, known))
+    image_shape = problem.operator.image_shape(y.shape[1:])
+    layout, problem, slots = batch.layout_of(problem, image_shape, len(y))
+    keys = jax.random.split(jax.random.key(1), len(y))
+    given = jax.tree.map(np.asarray, (y, args))
+    inputs, stopped = batch.place((*given, keys, None), len(y), slots, layout.mesh)
+    state = batch.start(layout, problem, inputs, stopped)
     began = time.monotonic()
-    program = jax.jit(advance_all, donate_argnames="state").lower(prior, y, known, state, jnp.int32(0)).compile()
+    program = batch.advance.lower(layout, problem, inputs[:2], state, jnp.int32(0)).compile()
     compile_seconds = time.monotonic() - began
-    memory = cast(Any, program.memory_analysis())
     k = 0
 
     def iterate() -> None:
         nonlocal state, k
         k += 1
-        until = distribute.replicate(jnp.int32(k), mesh)
-        state = jax.block_until_ready(program(prior, y, known, state, until))
+        until = distribute.replicate(jnp.int32(k), layout.mesh)
+        state = jax.block_until_ready(program(problem, inputs[:2], state, until))
 
-    return CompiledLoop(
-        iterate=iterate, devices=mesh.size, compile_seconds=compile_seconds, memory_bytes=planned_bytes(memory)
-    )
+    memory = planned_bytes(cast(Any, program.memory_analysis()))
+    return CompiledLoop(iterate, layout.mesh.size, compile_seconds, memory)
+
+
+def sampler_memory(sampler: Any, y: np.ndarray) -> int:
+    """Bytes of the program that a `diip_jax.methods.Sampler` restores such images with, on all devices; XLA's plan."""
+    mesh = distribute.device_mesh(len(y))
+    keys = jax.random.split(jax.random.key(0), len(y))
+    part, _ = batch.place((y, keys), len(y), distribute.padded_size(len(y), mesh), mesh)
+    program = batch.sample.lower(mesh, distribute.replicate(sampler, mesh), part).compile()
+    return mesh.size * planned_bytes(program.memory_analysis())
 
 
 def planned_bytes(memory: Any) -> int:
@@ -96,11 +75,3 @@ def planned_bytes(memory: Any) -> int:
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
     )
-
-
-def fit_to_devices(method: Method, prior: Prior, image_shape: tuple[int, int, int], mesh: Mesh, slots: int) -> Method:
-    """The method with what depends on the devices' memory settled, see `NoiseInversion.fitted`."""
-    if not isinstance(method, NoiseInversion):
-        return method
-    at_once = 1 if distribute.on_cpu(mesh) else slots // mesh.size
-    return method.fitted(prior, image_shape, at_once, distribute.device_memory(mesh))

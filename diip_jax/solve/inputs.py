@@ -69,6 +69,11 @@ def try_out(problem: Problem, image_shape: tuple[int, int, int], y: np.ndarray, 
         raise ValueError(f"{', '.join(unread)}: neither the operator nor the loss nor `save` reads it; leave it out")
 
 
+def estimated(operator: Any, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """Names of what an operator estimates."""
+    return tuple(jax.eval_shape(lambda: operator.estimates(operator.init(jax.random.key(0), image_shape))))
+
+
 def visible(problem: Problem, y: np.ndarray, args: Any) -> np.ndarray:
     """y with 0 where it shows nothing: the random key depends on what is shown alone."""
     if getattr(type(problem.operator), "visible", None) is Operator.visible:
@@ -92,7 +97,7 @@ def first_variables(
         return None
     y, args = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), given)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    fresh = jax.eval_shape(lambda p, y, k, a: loop.start(p, image_shape, y, k, a), problem, y, keys, args)
+    fresh: Any = jax.eval_shape(lambda p, y, k, a: loop.start(p, image_shape, y, k, a), problem, y, keys, args)
     count = len(given[0])
     if isinstance(u0, State):
         u0 = u0._replace(traces={})
@@ -100,9 +105,9 @@ def first_variables(
             what = f"a state of {len(u0.k)} restorations"
             raise ValueError(f"u0 is {what}, or of another problem: expected {count * samples} of this one")
         return u0
-    if jax.tree.structure(u0) != jax.tree.structure(fresh.u):
-        expected = jax.tree.structure(fresh.u)
-        raise ValueError(f"u0 is {jax.tree.structure(u0)}: expected {expected}, as the generator has it")
+    given_as, expected = jax.tree.flatten(u0)[1], jax.tree.flatten(fresh.u)[1]
+    if given_as != expected:
+        raise ValueError(f"u0 is {given_as}: expected {expected}, as the generator has it")
 
     def flat(leaf: Any, one: Any) -> np.ndarray:
         leaf, shape = np.asarray(leaf, one.dtype), one.shape[1:]
@@ -115,10 +120,10 @@ def first_variables(
     return jax.tree.map(flat, u0, fresh.u)
 
 
-def _kinds(state: State) -> Any:
+def _kinds(state: Any) -> Any:
     """What tells the states of two problems apart."""
     leaves, structure = jax.tree.flatten(state)
-    return structure, [(leaf.shape[1:], leaf.dtype) for leaf in leaves]
+    return str(structure), [(leaf.shape[1:], leaf.dtype) for leaf in leaves]
 
 
 def image_keys(y: np.ndarray, seed: int, samples: int = 1) -> Array:

@@ -204,10 +204,11 @@ def _iterate(problem: Problem, state: State, y: Array, args: Any, save: Saved) -
 
 def _typed_as(before: State, after: State) -> State:
     """What is carried has the types that it began with: a plug may return a number of another width."""
-    same = jax.tree.map(
-        lambda old, new: jnp.asarray(new, old.dtype), before._replace(key=()), after._replace(key=())
-    )
-    return same._replace(key=after.key)
+    return jax.tree.map(lambda old, new: new if _is_key(old) else jnp.asarray(new, old.dtype), before, after)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _values(problem: Problem, save: Saved, seen: Observation, args: Any) -> dict[str, Array]:
@@ -239,4 +240,4 @@ def _each(function: Callable[..., Any], one_by_one: bool) -> Callable[..., Any]:
 def _strong(leaf: Any) -> Array:
     """Without JAX's weak types: a Python number in a plug's first state would be another program's type later."""
     array = jnp.asarray(leaf)
-    return array if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else array.astype(array.dtype)
+    return array if _is_key(array) else array.astype(array.dtype)

@@ -58,9 +58,9 @@ class Result(enum.IntEnum):
 _ADVICE = {
     Result.RUNNING: "the run was cut off before its end; go on with u0=solution.state",
     Result.RULE: "the stopping rule ended the run; `reasons` has its name",
-    Result.BUDGET: "no rule fired within max_iterations; where the loss still falls, go on with u0=solution.state and a "
-    "larger max_iterations, or use another rule",
-    Result.DIVERGED: "the loss was no longer finite, and the last finite iterate is returned (`selected` -1: there was "
-    "none); lower the learning rate",
+    Result.BUDGET: "no rule fired within max_iterations; where the loss still falls, go on with u0=solution.state "
+    "and a larger max_iterations, or use another rule",
+    Result.DIVERGED: "the loss was no longer finite, and the last finite iterate is returned (`selected` -1: there "
+    "was none); lower the learning rate",
     Result.STOPPED: "the callback ended the run; u0=solution.state goes on",
 }

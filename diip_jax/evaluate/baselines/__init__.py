@@ -1,6 +1,5 @@
 """What restorations are compared with, besides the methods of `diip_jax.methods`.
 
-dreamclean  DreamClean, a sampler that uses a diffusion prior blindly
 classical   non-local means, total variation and unsupervised Wiener deconvolution, from scikit-image
 
 Each has functions that take and return uint8 images `[n, H, W, C]`.

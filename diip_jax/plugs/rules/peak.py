@@ -1,4 +1,4 @@
-"""The best iterate by a score: returned when its peak is over (`Peak`), or when another rule stops (`ReturningBest`)."""
+"""The best iterate by a score: returned once its peak is over (`Peak`), or where another rule stops."""
 
 from typing import NamedTuple
 

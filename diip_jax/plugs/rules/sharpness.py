@@ -82,7 +82,7 @@ class _SharpnessState(NamedTuple):
 
 @plug(data=("explained", "sharpness_ratio"))
 class RelativeSharpness(Score):
-    """The Laplacian variance of the iterates that show a formed picture and are sharper than y, see `sharpness_peak`."""
+    """The Laplacian variance of iterates that show a formed picture and are sharper than y, see `sharpness_peak`."""
 
     explained: Any = 0.86
     sharpness_ratio: Any = 1.6

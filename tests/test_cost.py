@@ -1,11 +1,11 @@
 import jax
 import numpy as np
 import pytest
+from diip_jax.compiled_loop import compile_loop
+from diip_jax.operators import Known
 from networks import TINY, images, tiny_prior
 
-from diip_jax.compiled_loop import compile_loop
 from diip_jax.methods import BIRD, DIIP
-from diip_jax.operators import Known
 from diip_jax.prior import param_shapes
 
 FOUR_STEPS = DIIP(stride=250, stopping="budget", max_iterations=2)
