@@ -32,7 +32,8 @@ def psnr(image: np.ndarray, clean: np.ndarray) -> float:
 def here(noisy: np.ndarray, clean: np.ndarray, method: DIP) -> np.ndarray:
     """PSNR at every iterate, in dB."""
     in_range = (2 * np.stack([noisy, clean]) - 1).astype(np.float32)[:, None]
-    return diip_jax.restore(diip_jax.load_prior(), in_range[0], method, references=in_range[1]).traces["psnr"][0, 0]
+    saved = diip_jax.restore(method, in_range[0], {"clean": in_range[1]}, save=(diip_jax.psnr,))
+    return saved.traces["psnr"][0, 0]
 
 
 def in_torch(noisy: np.ndarray, clean: np.ndarray, method: DIP) -> np.ndarray:

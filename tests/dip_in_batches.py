@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-from networks import images, tiny_prior
+from networks import images
 
 import diip_jax
 from diip_jax.methods import DIP
@@ -13,7 +13,7 @@ TINY = DIP(max_iterations=6, levels=2, channels=8, input_channels=4)
 
 def main(output: str) -> None:
     y = np.asarray(images(2))
-    together, alone = (diip_jax.restore(tiny_prior(), batch, TINY).images for batch in (y, y[1:]))
+    together, alone = (diip_jax.restore(TINY, batch).images for batch in (y, y[1:]))
     np.savez(output, together=together, alone=alone)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from networks import images, tiny_prior
 
 import diip_jax
-from diip_jax import api, distribute
+from diip_jax import distribute
+from diip_jax.solve import batch
 
-SETTINGS = {"stride": 250, "learning_rate": 0.02, "max_iterations": 10, "k_min": 4}
+METHOD = diip_jax.DIIP(tiny_prior(), diip_jax.robust(4), 0.02, 10, stride=250)
 
 
 class Compiled(Exception):
@@ -24,10 +25,10 @@ def vmapped_program() -> str:
     def stop(*arguments):
         raise Compiled(advance.lower(*arguments).compile().as_text())
 
-    advance, api._advance = api._advance, stop
+    advance, batch.advance = batch.advance, stop
     distribute.on_cpu = lambda mesh: False
     try:
-        diip_jax.restore(tiny_prior(), np.asarray(images(len(jax.devices()))), **SETTINGS)
+        diip_jax.restore(METHOD, np.asarray(images(len(jax.devices()))))
     except Compiled as program:
         return str(program)
     raise AssertionError("restore did not run the loop")
@@ -36,19 +37,19 @@ def vmapped_program() -> str:
 def main(output: str, *program: str) -> None:
     seen = []
     restored = diip_jax.restore(
-        tiny_prior(),
+        METHOD,
         np.asarray(images(6)),
+        {"clean": np.asarray(images(6, seed=7))},
         batch_size=5,
-        references=np.asarray(images(6, seed=7)),
-        progress=lambda p: seen.append((len(p.running), len(p.iterations), len(p.stopped), len(p.current()))),
-        **SETTINGS,
+        save=("loss", "laplacian_variance", diip_jax.psnr),
+        callback=lambda v: seen.append((len(v.running), len(v.iterations), len(v.stopped), len(v.current()))),
     )
     np.savez(
         output,
         devices=len(jax.devices()),
         seen=seen,
         images=restored.images,
-        iterations=restored.iterations,
+        iterations=restored.stats["iterations"],
         selected=restored.selected,
         **restored.traces,
     )

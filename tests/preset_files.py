@@ -35,7 +35,7 @@ NETWORKS = {preset: name for name, preset in reversed(PRESETS.items())}
 def file_shapes(preset: Preset) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the preset's file; takes no memory."""
     if not isinstance(preset.model, DDPMUNetConfig):
-        return adm_shapes(preset, image_convolutions=preset.prediction != "eps")
+        return adm_shapes(preset, image_convolutions=preset.prediction != "epsilon")
     with torch.device("meta"):
         state = DDPMNetwork(preset.model).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -64,7 +64,7 @@ def load_and_run(checkpoint: str, side: int) -> dict[str, float]:
     evaluated = time.monotonic()
     y = np.random.default_rng(0).uniform(-1, 1, (1, side, side, prior.model.in_channels)).astype(np.float32)
     stride = prior.schedule.num_timesteps // 2
-    restored = diip_jax.restore(prior, y, stride=stride, max_iterations=1, stopping="budget")
+    restored = diip_jax.restore(diip_jax.DIIP(prior, stride=stride, max_iterations=1), y)
     assert np.isfinite(output).all() and np.isfinite(restored.images).all()
     return {
         "load_seconds": loaded - started,

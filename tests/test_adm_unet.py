@@ -157,12 +157,12 @@ def test_bfloat16_computes_in_bfloat16_and_stays_near_float32():
     assert 1e-4 < error < 0.02
 
 
-@pytest.mark.parametrize("method", ["diip", "bird"])
+@pytest.mark.parametrize("method", [diip_jax.DIIP, diip_jax.BIRD])
 @pytest.mark.parametrize("gradient", ["detached", "full"])
 def test_methods_run_unchanged(method, gradient):
     prior = random_prior(tiny(num_classes=4).model).with_class_label(2)
-    settings = {"stride": 500, "max_iterations": 4, "stopping": "budget"}
-    restored = diip_jax.restore(prior, np.asarray(images(2)), method, gradient=gradient, **settings)
+    problem = method(prior, rule=diip_jax.Never(), stride=500, max_iterations=4, gradient=gradient)
+    restored = diip_jax.restore(problem, np.asarray(images(2)), save=("loss",))
     loss = restored.traces["loss"]
     assert (loss[..., -1] < loss[..., 0]).all() and restored.images.std() > 0.1
 

@@ -15,7 +15,7 @@ def test_flops_count_the_networks_work():
     prior = tiny_prior()
 
     def flops(**settings):
-        return iteration_flops(prior, DIIP(stopping="budget", **settings))
+        return iteration_flops(prior, DIIP(prior, **settings))
 
     four = flops(stride=250)
     # One convolution of the 16x16 image with 8 channels alone: 2 * 9 * 16 * 16 * 8 * 8, four times.
@@ -32,12 +32,12 @@ def test_ceiling_is_measured():
 
 @pytest.mark.parametrize("gradient", ["detached", "full"])
 def test_torch_iterates(gradient):
-    torch_iteration(tiny_prior(), DIIP(stride=500, gradient=gradient), 1)()
+    torch_iteration(tiny_prior(), DIIP(tiny_prior(), stride=500, gradient=gradient), 1)()
 
 
 def test_torch_refuses_what_it_does_not_have():
     with pytest.raises(ValueError, match="float32, the variant code and remat step only"):
-        torch_iteration(tiny_prior(), DIIP(variant="paper"), 1)
+        torch_iteration(tiny_prior(), DIIP(tiny_prior(), variant="paper"), 1)
 
 
 def test_the_command_prints_a_row_for_every_combination(tmp_path, capsys):

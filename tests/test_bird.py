@@ -1,27 +1,22 @@
-import dataclasses
-import inspect
 import itertools
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from diip_jax.methods.inversion import Inversion, NoiseInversion
-from diip_jax.operators import Known
 from networks import TINY, images, tiny_prior, unchecked
 from torch.nn import functional as F
 from torch_networks import DDPMNetwork, prior_of, randomise
 
-import diip_jax
-from diip_jax import loop
-from diip_jax.methods import bird, method_named
+import diip_jax as dj
 from diip_jax.methods.bird import BIRD
+from diip_jax.solve import loop
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.random((5, 5)).astype(np.float32)
 KERNEL /= KERNEL.sum()
+SHAPE = (16, 16, 3)
 
 
 def torch_reverse(network: torch.nn.Module, z: torch.Tensor, gradient: str) -> torch.Tensor:
@@ -42,20 +37,19 @@ def test_with_the_true_operator_it_is_what_torch_computes(gradient):
     """Gradient at the first z, and the first three iterates, from the same weights and the same z."""
     network = randomise(DDPMNetwork(TINY))
     prior, y = prior_of(network, TINY), images(1)
-    method = BIRD(kernel_size=5, kernel_model="known", stride=250, gradient=gradient, max_iterations=4)
-    problem = method.problem(prior, (16, 16, 3))
-    known = Known(kernel=jnp.asarray(KERNEL)[None])
-    state = loop.start(problem, y, jax.random.split(jax.random.key(0), 1))
+    method = BIRD(prior, dj.Blur(dj.KnownKernel(5)), stride=250, gradient=gradient, max_iterations=4)
+    problem, known = method.problem(), {"kernel": jnp.asarray(KERNEL)[None]}
+    state = loop.start(problem, SHAPE, y, jax.random.split(jax.random.key(0), 1), known)
 
     def energy(z):
-        x = problem.generator.apply(z, jax.random.key(1))
-        return problem.objective(problem.operator.apply((), x, Known(kernel=known.kernel[0])), y[0], Known())
+        args = {"kernel": known["kernel"][0]}
+        return problem.loss(problem.operator((), problem.generator(z, jax.random.key(1)), args), y[0], args)
 
     z = torch.tensor(np.array(state.u).transpose(0, 3, 1, 2), requires_grad=True)
     target = torch.tensor(np.array(y).transpose(0, 3, 1, 2))
     weight = torch.tensor(KERNEL).flip(0, 1).expand(3, 1, 5, 5)
     optimizer = torch.optim.Adam([z], lr=method.learning_rate)
-    advance = jax.jit(lambda state, until: loop.advance(problem, y, state, until, known=known))
+    advance = jax.jit(lambda state, until: loop.advance(problem, y, state, until, known))
     ours = np.asarray(jax.jit(jax.grad(energy))(state.u[0]))
     for k in range(3):
         optimizer.zero_grad()
@@ -71,48 +65,19 @@ def test_with_the_true_operator_it_is_what_torch_computes(gradient):
         np.testing.assert_allclose(state.u[0], z[0].detach().numpy().transpose(1, 2, 0), atol=1e-4)
 
 
-@pytest.mark.parametrize("degradation", get_args(bird.Degradation))
-def test_every_degradation_restores_images_of_its_size(degradation):
-    side = 4 if degradation == "downsample" else 16
-    masks = np.ones((2, side, side), bool) if degradation == "mask" else None
-    restored = diip_jax.restore(
-        tiny_prior(),
-        np.asarray(images(2, side)),
-        "bird",
-        masks=masks,
-        degradation=degradation,
-        kernel_size=3,
-        learning_rate=0.02,
-        operator_learning_rate=0.02,
-        stopping="budget",
-        stride=250,
-        max_iterations=15,
-    )
-    assert restored.images.shape == (2, 16, 16, 3)
-    losses = restored.traces["loss"]
-    assert (losses[..., -1] < 0.95 * losses[..., 0]).all()
-    expected = {"identity": set(), "mask": set(), "gain_offset": {"kernel", "gain", "offset"}}
-    assert set(restored.operator) == expected.get(degradation, {"kernel"})
-    for values in restored.operator_traces.values():
-        assert np.abs(np.diff(values, axis=2)).max((1, 2, *range(3, values.ndim))).min() > 0  # learned for each image
-
-
 def test_the_returned_operator_is_that_of_the_returned_iterate():
-    settings = {"degradation": "blur", "kernel_size": 3, "stride": 250, "max_iterations": 8}
-    restored = diip_jax.restore(tiny_prior(), np.asarray(images(2)), "bird", **settings)
-    assert restored.selected.tolist() == [[7], [7]]
-    np.testing.assert_array_equal(restored.operator["kernel"], restored.operator_traces["kernel"][:, :, 7])
-    earlier = dataclasses.replace(restored, selected=np.array([[2], [5]]))
-    kernels = restored.operator_traces["kernel"]
-    np.testing.assert_array_equal(earlier.operator["kernel"][:, 0], [kernels[0, 0, 2], kernels[1, 0, 5]])
+    method = BIRD(tiny_prior(), dj.Blur(3), dj.windowed_moving_variance(2, patience=2), stride=250, max_iterations=8)
+    solution = dj.restore(method, np.asarray(images(2)), save=("kernel",))
+    n, at = np.arange(2), solution.selected[:, 0]
+    assert (at < solution.stats["iterations"][:, 0] - 1).any()
+    np.testing.assert_allclose(solution.operator["kernel"][:, 0], solution.traces["kernel"][n, 0, at], atol=1e-7)
 
 
 def test_alternating_updates_take_turns():
-    method = BIRD(degradation="gain_offset", kernel_size=1, updates="alternating", stride=500, max_iterations=5)
-    problem = method.problem(tiny_prior(), (16, 16, 3))
-    y = images(1)
+    method = BIRD(tiny_prior(), dj.GainOffset(), updates="alternating", stride=500, max_iterations=5)
+    problem, y = method.problem(), images(1)
     advance = jax.jit(lambda state, until: loop.advance(problem, y, state, until))
-    states = [jax.jit(lambda: loop.start(problem, y, jax.random.split(jax.random.key(0), 1)))()]
+    states = [jax.jit(lambda: loop.start(problem, SHAPE, y, jax.random.split(jax.random.key(0), 1)))()]
     for k in range(4):
         states.append(advance(states[-1], jnp.int32(k + 1)))
     moved = [
@@ -126,113 +91,58 @@ def test_alternating_updates_take_turns():
 
 
 def test_the_loss_threshold_ends_the_run():
-    settings = {"degradation": "identity", "learning_rate": 0.02, "stride": 250, "max_iterations": 30}
+    settings = {"operator": dj.Identity(), "learning_rate": 0.02, "stride": 250, "max_iterations": 30}
     y = np.asarray(images(1))
-    losses = diip_jax.restore(tiny_prior(), y, "bird", **settings).traces["loss"][0, 0]
-    stopped = diip_jax.restore(tiny_prior(), y, "bird", loss_threshold=float(losses[12]) + 1e-6, **settings)
-    assert stopped.stop_reasons == [["loss_threshold"]] and stopped.selected[0, 0] <= 12
+    losses = dj.restore(BIRD(tiny_prior(), **settings), y, save=("loss",)).traces["loss"][0, 0]
+    rule = dj.first_of(dj.LossThreshold(float(losses[12]) + 1e-6), dj.Discrepancy())
+    stopped = dj.restore(BIRD(tiny_prior(), rule=rule, **settings), y, save=("loss",))
+    assert stopped.reasons == [["loss_threshold"]] and stopped.selected[0, 0] <= 12
     assert stopped.traces["loss"][0, 0, stopped.selected[0, 0]] <= losses[12] + 1e-6
-
-
-@pytest.mark.parametrize("stopping", ["paper", "robust", "laplacian_variance", "loss_slope", "budget"])
-def test_rules_of_diip_may_be_chosen(stopping):
-    names = BIRD(stopping=stopping).rule().names
-    assert names == ("loss_threshold", *diip_jax.DIIP(stopping=stopping).rule().names)
 
 
 def test_what_is_hidden_has_no_influence_at_all():
     y, masks = np.asarray(images(2)), np.ones((2, 16, 16), bool)
     masks[0, 4:9, 4:9] = masks[1, :3] = False
-    settings = {"degradation": "mask", "stride": 250, "max_iterations": 5}
+    method = BIRD(tiny_prior(), dj.Mask(), stride=250, max_iterations=5)
     other = np.where(masks[..., None], y, np.float32(-0.3))
-    first, second = (
-        diip_jax.restore(tiny_prior(), given, "bird", masks=masks, **settings).images for given in (y, other)
-    )
+    first, second = (dj.restore(method, given, {"mask": masks}).images for given in (y, other))
     np.testing.assert_array_equal(first, second)
 
 
-def test_the_presets_are_the_published_numbers():
-    paper = method_named("bird", {"degradation": "downsample", "scale": 8}, "paper")
+def test_the_published_numbers():
+    prior = tiny_prior()
+    paper = BIRD.paper(prior, dj.Downsample(factor=8))
     assert (paper.learning_rate, paper.operator_learning_rate, paper.max_iterations) == (0.003, 0.003, 200)
     assert (paper.stride, paper.variant, paper.gradient, paper.updates) == (100, "paper", "full", "joint")
-    assert (paper.degradation, paper.scale, paper.stopping) == ("downsample", 8, "budget")
-    released = {
-        "identity": (0.01, 200),
-        "mask": (0.01, 200),
-        "downsample": (0.001, 100),
-        "blur": (0.003, 100),
-    }
-    for degradation, numbers in released.items():
-        code = method_named("bird", {"degradation": degradation}, "code")
-        assert (code.learning_rate, code.max_iterations) == numbers
-        assert (code.stride, code.variant, code.gradient, code.stopping) == (100, "code", "detached", "budget")
-    assert method_named("bird", {"degradation": "downsample"}, "code").kernel_size == 1
-    code = method_named("bird", {}, "code")
-    assert (code.degradation, code.kernel_model, code.kernel_size, code.boundary) == ("blur", "network", 41, "zero")
-    assert code.operator_learning_rate == 2e-4
-    assert method_named("bird", {"kernel_size": 9}, "code") == dataclasses.replace(code, kernel_size=9)
-
-
-@pytest.mark.parametrize(
-    "settings, preset, message",
-    [
-        ({"degradation": "varying_blur"}, "code", "preset='code': expected one of paper"),
-        ({}, "thesis", "preset='thesis': expected one of paper, code"),
-    ],
-)
-def test_other_presets_are_refused(settings, preset, message):
-    with pytest.raises(ValueError, match=message):
-        method_named("bird", settings, preset)
+    assert paper.rule == dj.Never() and paper.operator == dj.Downsample(factor=8)
+    released = [(dj.Identity(), 0.01, 200), (dj.Mask(), 0.01, 200), (dj.Downsample(), 0.001, 100)]
+    for operator, rate, iterations in released:
+        code = BIRD.code(prior, operator)
+        assert (code.learning_rate, code.max_iterations) == (rate, iterations)
+        assert (code.stride, code.variant, code.gradient, code.rule) == (100, "code", "detached", dj.Never())
+    code = BIRD.code(prior)
+    assert code.operator == dj.Blur(dj.KernelNetwork(41), "zero")
+    assert (code.learning_rate, code.operator_learning_rate, code.max_iterations) == (0.003, 2e-4, 100)
+    assert BIRD.code(prior, max_iterations=7).max_iterations == 7
+    with pytest.raises(ValueError, match="operator=VaryingBlur: there are released scripts for Identity, Mask, "):
+        BIRD.code(prior, dj.VaryingBlur(5))
 
 
 @pytest.mark.parametrize(
     "setting, message",
     [
-        (
-            {"degradation": "rain"},
-            "degradation='rain': expected one of identity, blur, varying_blur, downsample, mask,",
-        ),
-        ({"kernel_model": "prior"}, "kernel_model='prior': expected one of network, logits, known"),
-        ({"boundary": "wrap"}, "boundary='wrap': expected one of zero, reflect, valid"),
         ({"updates": "never"}, "updates='never': expected one of joint, alternating"),
-        ({"kernel_size": 8}, "kernel_size=8: expected an odd number, 1 or more"),
-        ({"scale": 1}, "scale=1: expected at least 2"),
         ({"operator_learning_rate": 0.0}, "operator_learning_rate=0.0: expected above 0"),
-        ({"loss_threshold": -1.0}, "loss_threshold=-1.0: expected at least 0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0: expected above 0"),
-        ({"degradation": "varying_blur", "kernel_model": "known"}, "kernel_model='known': varying_blur has several"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):
-    defaults = {field.name: field.default for field in dataclasses.fields(BIRD)}
+    defaults = {"prior": tiny_prior(), "operator": dj.Identity(), "learning_rate": 1.0, "operator_learning_rate": 1.0}
     with pytest.raises(ValueError, match=message):
-        unchecked(BIRD, **(defaults | setting))
+        unchecked(BIRD, **(defaults | {"max_iterations": 1, "updates": "joint"} | setting))
 
 
 def test_a_kernel_larger_than_the_image_is_refused():
+    method = BIRD(tiny_prior(), dj.Blur(17), stride=500, max_iterations=2)
     with pytest.raises(ValueError, match="kernel_size=17: larger than the image, which is 16x16"):
-        diip_jax.restore(tiny_prior(), np.asarray(images(1)), "bird", kernel_size=17, stride=500, max_iterations=2)
-
-
-def test_every_setting_is_documented():
-    documented = inspect.getdoc(BIRD) + inspect.getdoc(Inversion) + inspect.getdoc(NoiseInversion)
-    for field in dataclasses.fields(BIRD):
-        assert field.name in documented
-
-
-@pytest.mark.parametrize("degradation", ["blur", "downsample", "gain_offset", "varying_blur"])
-def test_unknown_kernels_stay_centred_unless_as_published(degradation):
-    def column(method):
-        operator = method.operator(3)
-        # All mass of every kernel in the third column from the left.
-        eta = jax.tree.map(lambda leaf: jnp.zeros_like(leaf), operator.init(jax.random.key(0)))
-        logits = jnp.full((5, 5), -30.0).at[:, 3].set(0.0)
-        eta = jax.tree.map(lambda leaf: jnp.broadcast_to(logits, leaf.shape) if leaf.shape[-1:] == (5,) else leaf, eta)
-        return operator.estimates(eta)["kernel"].sum(axis=-2).reshape(-1, 5)
-
-    settings = {"degradation": degradation, "kernel_size": 5, "kernel_model": "logits"}
-    np.testing.assert_allclose(
-        column(BIRD(**settings)), np.eye(5)[[2]].repeat(len(column(BIRD(**settings))), 0), atol=1e-5
-    )
-    as_published = column(BIRD(**settings, centre_kernel=bird.PAPER["centre_kernel"]))
-    np.testing.assert_allclose(as_published, np.eye(5)[[3]].repeat(len(as_published), 0), atol=1e-5)
+        dj.restore(method, np.asarray(images(1)))

@@ -5,9 +5,9 @@ import pytest
 from networks import uint8_images
 from restorers import Brighter
 
+from diip_jax.commands.settings import BIRDSettings, DIIPSettings
 from diip_jax.evaluate import costs
 from diip_jax.evaluate.costs import Cost, method_cost, restorer_cost
-from diip_jax.methods import BIRD, DIIP
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def y():
 
 
 def test_a_cost_is_measured_once_for_the_same_settings(prior, y, tmp_path, monkeypatch):
-    method = DIIP(stride=250, max_iterations=3)
+    method = DIIPSettings(stride=250, max_iterations=3)
     first = method_cost(tmp_path, prior, method, {"y": y})
     assert first.evaluations == 4 and 0 < first.seconds < 60 and first.memory_bytes > 1e4
     compiled = []
@@ -24,19 +24,22 @@ def test_a_cost_is_measured_once_for_the_same_settings(prior, y, tmp_path, monke
     monkeypatch.setattr(costs, "compile_loop", lambda *a: compiled.append(a) or original(*a))
     assert method_cost(tmp_path, prior, method, {"y": y}) == first
     # Which rule stops it does not matter, nor which images they are.
-    assert method_cost(tmp_path, prior, DIIP(stride=250, max_iterations=3, stopping="paper"), {"y": 255 - y}) == first
+    assert (
+        method_cost(tmp_path, prior, DIIPSettings(stride=250, max_iterations=3, stopping="paper"), {"y": 255 - y})
+        == first
+    )
     assert not compiled
-    half = method_cost(tmp_path, prior, DIIP(stride=500, max_iterations=3), {"y": y})
+    half = method_cost(tmp_path, prior, DIIPSettings(stride=500, max_iterations=3), {"y": y})
     assert half.evaluations == 2 and len(compiled) == 1
     method_cost(tmp_path, prior, method, {"y": y[:1]})
     assert len(compiled) == 2
 
 
 def test_a_method_is_given_what_it_needs(prior, y, tmp_path):
-    hole = BIRD(degradation="mask", stride=500, max_iterations=2)
-    cost = method_cost(tmp_path, prior, hole, {"y": y, "masks": np.ones((2, 16, 16), bool)})
+    hole = BIRDSettings(degradation="mask", stride=500, max_iterations=2)
+    cost = method_cost(tmp_path, prior, hole, {"y": y, "mask": np.ones((2, 16, 16), bool)})
     assert cost.evaluations == 2
-    small = BIRD(degradation="downsample", scale=4, kernel_size=1, stride=500, max_iterations=2)
+    small = BIRDSettings(degradation="downsample", scale=4, kernel_size=1, stride=500, max_iterations=2)
     assert method_cost(tmp_path, prior, small, {"y": y[:, ::4, ::4]}).evaluations == 2
 
 

@@ -1,7 +1,6 @@
 """DIP through the loop, against torch, and its settings."""
 
 import dataclasses
-import inspect
 import os
 import subprocess
 import sys
@@ -14,25 +13,25 @@ import numpy as np
 import optax
 import pytest
 import torch
-from diip_jax.methods.inversion import Inversion
-from diip_jax.operators import Known
 from dip_in_batches import TINY
-from networks import images, tiny_prior, unchecked
+from networks import images
 from torch_skip_network import TorchSkipNetwork
 
-import diip_jax
-from diip_jax import loop
-from diip_jax.methods import DIP, method_named
+import diip_jax as dj
+from diip_jax.plugs.optimizers import opt
+from diip_jax.solve import loop
+
+SHAPE = (16, 16, 3)
 
 
 def test_it_is_what_torch_computes():
     """Gradient at the first weights, and the first three iterates, from the same weights and the same noise."""
     method, y = dataclasses.replace(TINY, input_noise=0.0, max_iterations=4), images(1)
-    problem = method.problem(tiny_prior(), (16, 16, 3))
-    state = jax.jit(lambda: loop.start(problem, y, jax.random.split(jax.random.key(0), 1)))()
+    problem = method.problem()
+    state = jax.jit(lambda: loop.start(problem, SHAPE, y, jax.random.split(jax.random.key(0), 1)))()
 
     def energy(u):
-        return problem.objective(problem.generator.apply(u, jax.random.key(1)), y[0], Known())
+        return problem.loss(problem.generator(u, jax.random.key(1)), y[0], None)
 
     first = jax.tree.map(lambda leaf: leaf[0], state.u)
     gradient = jax.jit(jax.grad(energy))(first)
@@ -52,19 +51,18 @@ def test_it_is_what_torch_computes():
             for ours, theirs in pairs:
                 np.testing.assert_allclose(ours.detach(), theirs.grad, atol=1e-4 * largest)
         state = advance(state, jnp.int32(k + 1))
-        np.testing.assert_allclose(state.verdict.image[0], image[0].detach().numpy().transpose(1, 2, 0), atol=1e-4)
+        np.testing.assert_allclose(state.chosen.image[0], image[0].detach().numpy().transpose(1, 2, 0), atol=1e-4)
         optimizer.step()
     assert np.abs(gradient["noise"]).max() == 0
     np.testing.assert_array_equal(state.u["noise"][0], first["noise"])
 
 
-def test_restores_without_asking_the_prior():
+def test_restores_without_a_prior():
     y = np.asarray(images(2))
-    restored = diip_jax.restore(tiny_prior(), y, TINY)
-    other = diip_jax.restore(tiny_prior(seed=1), y, TINY)
-    assert restored.images.shape == y.shape and restored.stop_reasons == [["budget"], ["budget"]]
-    assert (restored.traces["loss"][..., -1] < 0.95 * restored.traces["loss"][..., 0]).all()
-    np.testing.assert_array_equal(restored.images, other.images)
+    solution = dj.restore(TINY, y, save=("loss",))
+    assert solution.images.shape == y.shape and solution.reasons == [["budget"], ["budget"]]
+    assert (solution.traces["loss"][..., -1] < 0.95 * solution.traces["loss"][..., 0]).all()
+    np.testing.assert_array_equal(solution.stats["evaluations"], solution.stats["iterations"])
 
 
 def test_an_image_has_a_network_of_its_own(tmp_path):
@@ -78,13 +76,13 @@ def test_an_image_has_a_network_of_its_own(tmp_path):
 
 def test_vmapped_networks_are_the_same_as_one_by_one():
     y = images(2)
-    problem = TINY.problem(tiny_prior(), (16, 16, 3))
-    state = jax.jit(lambda: loop.start(problem, y, jax.random.split(jax.random.key(0), 2)))()
+    problem = TINY.problem()
+    state = jax.jit(lambda: loop.start(problem, SHAPE, y, jax.random.split(jax.random.key(0), 2)))()
     vmapped, mapped = (
         jax.jit(lambda s, flag=flag: loop.advance(problem, y, s, jnp.int32(4), one_by_one=flag))(state)
         for flag in (False, True)
     )
-    np.testing.assert_allclose(vmapped.verdict.image, mapped.verdict.image, atol=1e-4)
+    np.testing.assert_allclose(vmapped.chosen.image, mapped.chosen.image, atol=1e-4)
 
 
 def test_every_iterate_is_shown_other_noise():
@@ -92,9 +90,10 @@ def test_every_iterate_is_shown_other_noise():
     y, seen = images(1), []
     for input_noise in (0.0, 0.5):
         method = dataclasses.replace(TINY, input_noise=input_noise)
-        problem = method.problem(tiny_prior(), (16, 16, 3))._replace(optimizer=optax.set_to_zero())
-        state = jax.jit(lambda problem=problem: loop.start(problem, y, jax.random.split(jax.random.key(0), 1)))()
-        advance = jax.jit(lambda s, problem=problem: loop.advance(problem, y, s, jnp.int32(6)))
+        problem = dataclasses.replace(method.problem(), optimizer=opt(optax.sgd, 1e-30))
+        state = jax.jit(lambda problem=problem: loop.start(problem, SHAPE, y, jax.random.split(jax.random.key(0), 1)))()
+        state = loop.traced(problem, state, ("loss",), 6)
+        advance = jax.jit(lambda s, problem=problem: loop.advance(problem, y, s, jnp.int32(6), None, ("loss",)))
         seen.append(advance(state).traces["loss"][0])
     np.testing.assert_allclose(seen[0], seen[0][0], rtol=1e-6)
     assert len(set(seen[1].tolist())) == 6
@@ -103,45 +102,16 @@ def test_every_iterate_is_shown_other_noise():
 def test_sizes_that_the_levels_do_not_divide_are_refused():
     for shape in ((1, 24, 16, 3), (1, 16, 16, 3)):
         with pytest.raises(ValueError, match=r"levels=4: images are \d+x16, but .* multiples of 16 from 32 on"):
-            diip_jax.restore(tiny_prior(), np.zeros(shape, np.uint8), dataclasses.replace(TINY, levels=4))
-
-
-@pytest.mark.parametrize(
-    "setting, message",
-    [
-        ({"upsampling": "cubic"}, "upsampling='cubic': expected one of bilinear, nearest"),
-        ({"levels": 0}, "levels=0: expected at least 1"),
-        ({"skip_channels": 0}, "skip_channels=0: expected at least 1"),
-        ({"input_noise": -0.1}, "input_noise=-0.1: expected at least 0"),
-        ({"max_iterations": 0}, "max_iterations=0: expected at least 1"),
-    ],
-)
-def test_bad_settings_are_refused(setting, message):
-    with pytest.raises(ValueError, match=message):
-        unchecked(DIP, **setting)
-
-
-def test_the_released_settings_are_a_preset():
-    assert method_named("dip", {}, "code") == DIP(stopping="budget")
-    assert method_named("dip", {"max_iterations": 7, "stopping": "loss_slope"}, "code").max_iterations == 7
-
-
-def test_every_setting_is_documented():
-    text = inspect.getdoc(DIP) + inspect.getdoc(Inversion)
-    for field in dataclasses.fields(DIP):
-        assert field.name in text
+            dj.restore(dataclasses.replace(TINY, levels=4), np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_a_batch_is_one_program_that_lowers_for_accelerators(platform):
-    prior = tiny_prior()
-
-    def run(prior, y, keys):
-        problem = TINY.problem(prior, (16, 16, 3))
-        return loop.advance(problem, y, loop.start(problem, y, keys), jnp.int32(5)).verdict.image
+    def run(problem, y, keys):
+        return loop.advance(problem, y, loop.start(problem, SHAPE, y, keys), jnp.int32(5)).chosen.image
 
     keys = jax.random.split(jax.random.key(0), 2)
-    program = jax.export.export(jax.jit(run), platforms=[platform])(prior, jnp.zeros((2, 16, 16, 3)), keys)
+    program = jax.export.export(jax.jit(run), platforms=[platform])(TINY.problem(), jnp.zeros((2, 16, 16, 3)), keys)
     text = program.mlir_module()
     assert "stablehlo.convolution" in text and "stablehlo.while" in text
     assert "f64" not in text and "callback" not in text

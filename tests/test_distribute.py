@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import images, tiny_prior
-from on_devices import SETTINGS
+from networks import images
+from on_devices import METHOD
 
 import diip_jax
 from diip_jax import distribute
@@ -40,8 +40,8 @@ def test_results_do_not_depend_on_the_number_of_devices(folder, count):
 
 
 def test_devices_of_another_process_agree_with_those_of_this_one(folder):
-    committed = jax.device_put(tiny_prior(), jax.devices()[0])  # which the devices of a batch override
-    restored = diip_jax.restore(committed, np.asarray(images(6)), **SETTINGS)
+    committed = jax.device_put(METHOD, jax.devices()[0])  # which the devices of a batch override
+    restored = diip_jax.restore(committed, np.asarray(images(6)))
     np.testing.assert_array_equal(np.load(folder / "4.npz")["images"], restored.images)
 
 
@@ -67,7 +67,7 @@ def test_each_part_is_handled_with_the_whole():
 
 def test_devices_must_be_ones_own(monkeypatch):
     with pytest.raises(ValueError, match=r"devices=\[\]: expected devices of this process"):
-        diip_jax.restore(tiny_prior(), np.zeros((1, 16, 16, 3), np.float32), devices=[])
+        diip_jax.restore(METHOD, np.zeros((1, 16, 16, 3), np.float32), devices=[])
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     with pytest.raises(ValueError, match="expected devices of this process"):
         distribute.device_mesh(1, jax.local_devices())

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diip_jax.evaluate.baselines.dreamclean import DreamClean, resample, restore, vps
-from networks import LinearNoise, tiny_prior, unchecked
+from networks import LinearNoise, PredictsNoise, tiny_prior, unchecked
 
 from diip_jax.ddim import invert, reverse
+from diip_jax.methods.dreamclean import DreamClean, vps
+from diip_jax.restore import restore
 from diip_jax.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(PredictsNoise):
     """The exact eps of images x_0 ~ N(mean, std^2 I); x_t has the variance V = alpha_bar std^2 + 1 - alpha_bar."""
 
     mean: float
@@ -25,7 +26,7 @@ class GaussianNoise:
         variance = alpha_bar * self.std**2 + 1 - alpha_bar
         return jnp.sqrt(1 - alpha_bar) * (x_t - jnp.sqrt(alpha_bar) * self.mean) / variance
 
-    def eps(self, x_t, t, *, remat_blocks=False):
+    def eps(self, x_t, t):
         alpha_bar = jnp.asarray(self.schedule.alpha_bar, jnp.float32)[t.astype(jnp.int32)]
         return self.eps_at(x_t, alpha_bar[:, None, None, None])
 
@@ -67,16 +68,16 @@ def _keys(n):
 
 def test_without_vps_it_is_the_inversion_and_back():
     y = 0.5 * jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
-    settings = DreamClean(gamma=0.0, tau=1000, stride=50)
     prior = LinearNoise(0.3)
+    method = DreamClean(prior, gamma=0.0, tau=1000, stride=50)
     expected = reverse(prior, invert(prior, y, 50, variant="paper"), 50, variant="paper")
-    np.testing.assert_allclose(resample(prior, y, _keys(2), settings), np.clip(expected, -1, 1), atol=1e-5)
+    np.testing.assert_allclose(method.sample(y, _keys(2)), np.clip(expected, -1, 1), atol=1e-5)
 
 
 def test_a_known_image_comes_out_whatever_came_in():
     y = jnp.clip(jax.random.normal(jax.random.key(1), (2, 4, 4, 3)), -1, 1)
     prior = GaussianNoise(0.4, 1e-3)
-    restored = resample(prior, y, _keys(2), DreamClean(gamma=0.2, tau=400, stride=20))
+    restored = DreamClean(prior, gamma=0.2, tau=400, stride=20).sample(y, _keys(2))
     np.testing.assert_allclose(restored, 0.4, atol=0.02)
 
 
@@ -84,7 +85,7 @@ def test_tau_says_how_far_it_may_go():
     y = jnp.full((1, 8, 8, 3), -0.8)
     prior = GaussianNoise(0.4, 0.1)
     moved = [
-        float(jnp.abs(resample(prior, y, _keys(1), DreamClean(gamma=0.05, tau=tau, stride=20)) - y).mean())
+        float(jnp.abs(DreamClean(prior, gamma=0.05, tau=tau, stride=20).sample(y, _keys(1)) - y).mean())
         for tau in (20, 100, 400)
     ]
     assert 0 < moved[0] < moved[1] < moved[2]
@@ -93,18 +94,25 @@ def test_tau_says_how_far_it_may_go():
 def test_every_correction_counts():
     y = jnp.full((1, 8, 8, 3), -0.8)
     prior = GaussianNoise(0.4, 0.1)
-    one, three = (resample(prior, y, _keys(1), DreamClean(tau=100, stride=20, corrections=m)) for m in (1, 3))
+    one, three = (DreamClean(prior, tau=100, stride=20, corrections=m).sample(y, _keys(1)) for m in (1, 3))
     assert float(three.mean()) > float(one.mean()) > -0.8
 
 
 def test_restores_files_pixels_the_same_in_every_batch():
     y = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    settings = DreamClean(tau=400, stride=200)
-    restored = restore(tiny_prior(), y, settings)
+    method = DreamClean(tiny_prior(), tau=400, stride=200)
+    solution = restore(method, y)
+    restored = solution.images
     assert restored.shape == y.shape and restored.dtype == np.uint8 and restored.std() > 0
-    np.testing.assert_array_equal(restored, restore(tiny_prior(), y, settings))
-    np.testing.assert_array_equal(restored[1:2], restore(tiny_prior(), y[1:2], settings))
-    assert np.abs(restored.astype(int) - restore(tiny_prior(), y, settings, seed=1)).max() > 1
+    assert solution.stats["evaluations"].tolist() == [[6]] * 3 and solution.reasons == [["sampled"]] * 3
+    np.testing.assert_array_equal(restored, restore(method, y, batch_size=2).images)
+    np.testing.assert_array_equal(restored[1:2], restore(method, y[1:2]).images)
+    assert np.abs(restored.astype(int) - restore(method, y, seed=1).images).max() > 1
+    samples = restore(method, y, samples=2).samples
+    np.testing.assert_array_equal(samples[:, 0], restored)
+    assert (samples[:, 1] != restored).any()
+    with pytest.raises(ValueError, match="DreamClean has no iterates: it takes neither args nor u0, save, callback"):
+        restore(method, y, save=("loss",))
 
 
 @pytest.mark.parametrize(
@@ -117,14 +125,15 @@ def test_restores_files_pixels_the_same_in_every_batch():
 )
 def test_bad_settings_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
-        unchecked(DreamClean, **setting)
+        unchecked(
+            DreamClean, **({"gamma": 0.8, "tau": 50, "corrections": 1, "stride": 10, "prior": tiny_prior()} | setting)
+        )
 
 
 def test_what_the_prior_does_not_have_is_refused():
-    y = np.zeros((1, 16, 16, 3), np.uint8)
     with pytest.raises(ValueError, match="tau=2000: expected at most the prior's 1000 timesteps"):
-        restore(tiny_prior(), y, DreamClean(tau=2000))
+        DreamClean(tiny_prior(), tau=2000)
     with pytest.raises(ValueError, match="stride=30: expected a divisor"):
-        restore(tiny_prior(), y, DreamClean(stride=30))
+        DreamClean(tiny_prior(), stride=30)
     with pytest.raises(ValueError, match="images are 15x16"):
-        restore(tiny_prior(), np.zeros((1, 15, 16, 3), np.uint8))
+        restore(DreamClean(tiny_prior()), np.zeros((1, 15, 16, 3), np.uint8))

@@ -29,13 +29,13 @@ from diip_jax.evaluate.protocol import (
     advised,
 )
 from diip_jax.evaluate.restorers import Classical
-from diip_jax.methods import BIRD, DIIP, DIP, method_named
+from diip_jax.methods import DIIP, DIP, method_named
 from diip_jax.prior import load_prior, random_prior, save_prior
 
 TINY_PROTOCOL = Protocol(
     (
-        Entry("a", lambda task: DIIP(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
-        Entry("b", lambda task: DIIP(stride=500, max_iterations=3, gradient="full"), ("loss_slope",), 1),
+        Entry("a", lambda task: DIIPSettings(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
+        Entry("b", lambda task: DIIPSettings(stride=500, max_iterations=3, gradient="full"), ("loss_slope",), 1),
     ),
     tasks=("noise", "blur"),
     possible=tuple(CORRUPTIONS),
@@ -44,12 +44,14 @@ TOLD = {"motion_blur": {"degradation": "blur", "kernel_size": 15}, "hole": {"deg
 # A kernel that is estimated, one that is known, and a task that has none.
 TINY_BIRD = Protocol(
     (
-        Entry("DIIP", lambda task: DIIP(stride=500, max_iterations=3), ("robust",), 2),
-        Entry("blind", lambda task: BIRD(**TOLD[task], stride=500, max_iterations=3), ("budget",), 2),
+        Entry("DIIP", lambda task: DIIPSettings(stride=500, max_iterations=3), ("robust",), 2),
+        Entry("blind", lambda task: BIRDSettings(**TOLD[task], stride=500, max_iterations=3), ("budget",), 2),
         Entry(
             "known",
             lambda task: (
-                BIRD(**TOLD[task], kernel_model="known", stride=500, max_iterations=3) if task != "hole" else None
+                BIRDSettings(**TOLD[task], kernel_model="known", stride=500, max_iterations=3)
+                if task != "hole"
+                else None
             ),
             ("budget",),
             2,
@@ -193,7 +195,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, extra, message, tmp_
 
 
 def test_several_restorations_of_an_image_are_compared(arguments, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "advised", lambda task: DIIP(stride=500, max_iterations=2, stopping="budget"))
+    monkeypatch.setattr(command, "advised", lambda task: DIIPSettings(stride=500, max_iterations=2, stopping="budget"))
     given = [*arguments[:2], "--samples=2", f"--images={tmp_path / 'clean.npz'}", "--count=2"]
     assert command.main(given) == 0
     captured = capsys.readouterr()
@@ -207,8 +209,8 @@ def test_several_restorations_of_an_image_are_compared(arguments, tmp_path, caps
 
 def test_the_advised_method_is_bird_where_its_operator_says_something():
     assert all(isinstance(advised(task), DIIP) for task in ("noise", "jpeg", "raindrops"))
-    assert advised("hole") == BIRD(degradation="mask", stride=200)
-    assert advised("motion_blur") == BIRD(kernel_size=15, stride=200)
+    assert advised("hole") == BIRDSettings(degradation="mask", stride=200)
+    assert advised("motion_blur") == BIRDSettings(kernel_size=15, stride=200)
 
 
 def test_the_prior_is_judged_on_the_same_images(arguments, tmp_path, capsys):
@@ -252,18 +254,18 @@ def test_the_protocol_of_bird_tells_kernels_apart_where_there_are_some(arguments
 
 
 def test_the_quality_that_is_published_is_what_a_user_gets_but_for_the_stride():
-    assert [entry.settings("noise") for entry in QUALITY.entries] == [DIIP(stride=200)]
-    assert QUALITY.entries[0].rules[0] == DIIP().stopping
+    assert [entry.settings("noise") for entry in QUALITY.entries] == [DIIPSettings(stride=200)]
+    assert QUALITY.entries[0].rules[0] == DIIPSettings().stopping
 
 
 def test_the_protocol_of_bird_compares_defaults_presets_and_the_truth():
     entries = {entry.name: entry.settings for entry in BLIND.entries}
     for entry in BLIND.entries:
         assert entry.rules[0] == entry.settings("motion_blur").stopping
-    assert entries["DIIP"]("x4_blur") == DIIP(stride=200)
+    assert entries["DIIP"]("x4_blur") == DIIPSettings(stride=200)
     for task in BLIND.tasks:
         blind = entries["BIRD"](task)
-        assert blind == BIRD(
+        assert blind == BIRDSettings(
             degradation=blind.degradation, kernel_size=blind.kernel_size, scale=blind.scale, stride=200
         )
         told = {"degradation": blind.degradation, "scale": blind.scale, "stride": 200}
@@ -284,7 +286,7 @@ def test_the_table_of_methods_has_the_papers_tasks_and_tells_bird_the_truth():
     assert {"noise", "x4", "x8", "jpeg", "raindrops", "deformation"} < {*METHODS.tasks}
     entries = {entry.name: entry for entry in METHODS.entries}
     assert {name: entry.images for name, entry in entries.items() if entry.images != 16} == {"DIP": 4}
-    assert entries["DIIP"].settings("x8") == DIIP(stride=200)
+    assert entries["DIIP"].settings("x8") == DIIPSettings(stride=200)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for task in METHODS.tasks:
         blind = entries["BIRD"].settings(task)
@@ -305,7 +307,7 @@ def test_the_baselines_settings_are_among_those_that_were_swept():
 
 def test_ablations_change_one_thing_at_a_time():
     base, *others = (entry.settings("noise") for entry in ABLATIONS.entries)
-    assert base == DIIP(stride=200)
+    assert base == DIIPSettings(stride=200)
     changed = [
         {name for name, value in dataclasses.asdict(other).items() if value != getattr(base, name)} for other in others
     ]

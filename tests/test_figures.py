@@ -4,17 +4,17 @@ from networks import tiny_prior, uint8_images
 from PIL import Image
 from restorers import Brighter
 
+from diip_jax.commands.settings import DIIPSettings
 from diip_jax.evaluate import __main__ as evaluate
 from diip_jax.evaluate import figures
 from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.protocol import PROTOCOLS, Protocol
-from diip_jax.methods import DIIP
 from diip_jax.prior import save_prior
 
 TWO_PHASE = Protocol(
     (
-        Entry("detached", lambda task: DIIP(stride=500, max_iterations=4), ("budget",), 2),
-        Entry("faster", lambda task: DIIP(stride=500, max_iterations=3, learning_rate=0.1), ("budget",), 1),
+        Entry("detached", lambda task: DIIPSettings(stride=500, max_iterations=4), ("budget",), 2),
+        Entry("faster", lambda task: DIIPSettings(stride=500, max_iterations=3, learning_rate=0.1), ("budget",), 1),
         OneShotEntry("brighter", lambda task: Brighter(5), 2),
     ),
     tasks=("noise", "jpeg"),

@@ -7,7 +7,7 @@ import pytest
 from diip_jax.methods.inversion import Stopping
 
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
-from diip_jax.methods import BIRD, DIIP, DIP, METHODS, method_named
+from diip_jax.methods import DIP, METHODS
 
 
 def parsed(*arguments):
@@ -17,7 +17,7 @@ def parsed(*arguments):
 
 
 def test_defaults_are_the_methods_own():
-    assert method_from(parsed()) == DIIP()
+    assert method_from(parsed()) == DIIPSettings()
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_defaults_are_the_methods_own():
     ],
 )
 def test_method_flag_sets_its_field(flag, field, value):
-    assert method_from(parsed(flag)) == dataclasses.replace(DIIP(), **{field: value})
+    assert method_from(parsed(flag)) == dataclasses.replace(DIIPSettings(), **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_method_flag_sets_its_field(flag, field, value):
     ],
 )
 def test_flag_of_the_degradation_sets_its_field(flag, field, value):
-    assert method_from(parsed("--method=bird", flag)) == dataclasses.replace(BIRD(), **{field: value})
+    assert method_from(parsed("--method=bird", flag)) == dataclasses.replace(BIRDSettings(), **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def test_flag_of_the_degradation_sets_its_field(flag, field, value):
     ],
 )
 def test_flag_of_the_untrained_network_sets_its_field(flag, field, value):
-    assert method_from(parsed("--method=dip", flag)) == dataclasses.replace(DIP(), **{field: value})
+    assert method_from(parsed("--method=dip", flag)) == dataclasses.replace(DIPSettings(), **{field: value})
 
 
 def test_a_preset_gives_what_is_not_given():
-    assert method_from(parsed("--preset=paper")) == method_named("diip", {}, "paper")
+    assert method_from(parsed("--preset=paper")) == settings_named("diip", {}, "paper")
     given = parsed("--method=bird", "--preset=code", "--kernel_size=9")
-    assert method_from(given) == method_named("bird", {"kernel_size": 9}, "code")
+    assert method_from(given) == settings_named("bird", {"kernel_size": 9}, "code")
     with pytest.raises(ValueError, match="--preset='code': expected one of paper"):
         method_from(parsed("--preset=code"))
 
 
 def test_a_known_kernel_sets_the_kernels_settings():
-    assert method_from(parsed("--method=bird"), 7) == BIRD(kernel_model="known", kernel_size=7)
+    assert method_from(parsed("--method=bird"), 7) == BIRDSettings(kernel_model="known", kernel_size=7)
     assert method_from(parsed("--method=bird", "--kernel_size=7"), 7).kernel_size == 7
     with pytest.raises(ValueError, match="--kernel_size=9 contradicts --kernel, which gives 7; leave it out"):
         method_from(parsed("--method=bird", "--kernel_size=9"), 7)
@@ -109,7 +109,7 @@ def test_settings_without_effect_on_a_degradation_are_refused(degradation, witho
             with pytest.raises(ValueError, match=f"--{name} has no effect with --degradation={degradation}; leave it"):
                 method_from(values)
         else:
-            assert method_from(values) == BIRD(**{"degradation": degradation, name: value})
+            assert method_from(values) == BIRDSettings(**{"degradation": degradation, name: value})
 
 
 def test_every_setting_of_every_method_has_a_flag():
@@ -125,7 +125,7 @@ def test_help_lists_every_flag_once_with_its_default():
             assert sum(line.startswith((f"  --{name}=", f"  --[no]{name}")) for line in lines) == 1, name
     assert max(map(len, lines)) <= 110
     shown = next(line for line in lines if "--learning_rate" in line)
-    assert shown.endswith(f"[{DIIP().learning_rate}]")
+    assert shown.endswith(f"[{DIIPSettings().learning_rate}]")
     by_method = ", ".join(f"{name}: {kind().stopping}" for name, kind in METHODS.items())
     assert f"[{by_method}]" in " ".join(help_text(values).split())
     assert f"  --stopping={'|'.join(get_args(Stopping))}" in lines
@@ -155,7 +155,7 @@ def test_settings_without_effect_are_refused(rule, its_own):
             with pytest.raises(ValueError, match=f"--{name} has no effect with --stopping={rule}; leave it out, or"):
                 method_from(values)
         else:
-            assert method_from(values) == DIIP(**{"stopping": rule, name: value})
+            assert method_from(values) == DIIPSettings(**{"stopping": rule, name: value})
 
 
 def test_flags_may_follow_images():
@@ -172,6 +172,7 @@ def test_setting_of_another_method_is_refused(monkeypatch):
     assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)
     with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
         method_from(parsed("--method=other", "--stride=100"))
-    assert f"[diip: 200, bird: {BIRD().max_iterations}, dip: {DIP().max_iterations}, other: 5]" in " ".join(
-        help_text(parsed()).split()
+    assert (
+        f"[diip: 200, bird: {BIRDSettings().max_iterations}, dip: {DIPSettings().max_iterations}, other: 5]"
+        in " ".join(help_text(parsed()).split())
     )

@@ -14,9 +14,9 @@ from adm_cases import tiny
 from command_line import checkpoint, picture, pixels, record, run
 from PIL import Image
 
+from diip_jax.commands.settings import METHODS, DIIPSettings
 from diip_jax.launch import main as launch
 from diip_jax.launch import program_cache
-from diip_jax.methods import DIIP, METHODS
 from diip_jax.prior import random_prior, read_metadata, save_prior
 
 
@@ -36,10 +36,15 @@ def test_restores_and_records(capsys, tmp_path, one):
     told = record(out / "one.json")
     settings = told["settings"]
     assert settings["method"] == "diip" and settings["stride"] == 250
-    assert settings["learning_rate"] == DIIP().learning_rate
-    assert set(DIIP.__dataclass_fields__) | {"method", "samples", "blend", "dtype", "class_label", "save_every"} == set(
-        settings
-    )
+    assert settings["learning_rate"] == DIIPSettings().learning_rate
+    assert set(DIIPSettings.__dataclass_fields__) | {
+        "method",
+        "samples",
+        "blend",
+        "dtype",
+        "class_label",
+        "save_every",
+    } == set(settings)
     assert told["prior"]["sha256"] == read_metadata(checkpoint())["provenance"]["params_sha256"]
     assert (told["iterations"], told["stop_reason"], told["selected_k"], told["seed"]) == (4, "budget", 3, 0)
     assert [len(trace) for trace in told["traces"].values()] == [4, 4]

@@ -7,14 +7,14 @@ import pytest
 from command_line import picture, record, run
 from PIL import Image
 
+from diip_jax.commands.settings import DIIPSettings
 from diip_jax.launch.plan import Run, plan_jobs
-from diip_jax.methods import DIIP
 
 
 @pytest.fixture
 def plan(tmp_path):
     def plan(*paths, reference=None, mask=None, **settings):
-        method = DIIP(max_iterations=4)
+        method = DIIPSettings(max_iterations=4)
         return plan_jobs(paths, Run("diip", method, 4, tmp_path / "out", **settings), reference, mask)
 
     return plan

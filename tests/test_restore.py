@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from diip_jax.solve import batch
 from networks import images, tiny_prior, uint8_images
 from PIL import Image
 
 import diip_jax as dj
 from diip_jax.metrics import psnr
+from diip_jax.solve import batch
 
 
 def diip(prior, **settings):

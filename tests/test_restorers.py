@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from networks import tiny_prior, uint8_images, unchecked
 
-from diip_jax.evaluate.baselines import classical, dreamclean
+from diip_jax.evaluate.baselines import classical
 from diip_jax.evaluate.one_shot import Restorer
 from diip_jax.evaluate.restorers import Classical, Name, Sampled
+from diip_jax.methods import DreamClean
+from diip_jax.restore import restore
 
 
 @pytest.mark.parametrize("name", get_args(Name))
@@ -22,11 +24,11 @@ def test_a_classical_restorer_is_the_function_of_its_name(name):
 
 def test_dreamclean_is_what_it_is_by_itself():
     y = uint8_images(2)
-    settings = dreamclean.DreamClean(tau=400, stride=200, corrections=3)
-    restorer, prior = Sampled(settings), tiny_prior()
+    settings = {"gamma": 0.3, "tau": 400, "stride": 200, "corrections": 3}
+    restorer, prior = Sampled(**settings), tiny_prior()
     assert isinstance(restorer, Restorer)
     restored = restorer.restore(prior, y, 1)
-    np.testing.assert_array_equal(restored, dreamclean.restore(prior, y, settings, seed=1))
+    np.testing.assert_array_equal(restored, restore(DreamClean(prior, **settings), y, seed=1).images)
     # Two timesteps of an inversion, three corrections and a step.
     assert restorer.evaluations(prior) == 2 * 5
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params))

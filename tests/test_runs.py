@@ -5,10 +5,10 @@ import pytest
 from networks import tiny_prior, uint8_images
 from restorers import Brighter
 
+from diip_jax.commands.settings import DIIPSettings
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.entries import Entry, OneShotEntry, Study
 from diip_jax.evaluate.runs import compute, duration, jobs_of, table
-from diip_jax.methods import DIIP
 
 
 class Timed:
@@ -77,7 +77,7 @@ def jobs(tmp_path_factory):
     study = Study(tmp_path_factory.mktemp("study"), tiny_prior(), clean, perceptual=False)
     variants = {"flat": {"stopping": "loss_slope", "eps": 1e3}}
     entries = [
-        Entry("loop", lambda task: DIIP(stride=500, max_iterations=3), ("budget",), 16, variants),
+        Entry("loop", lambda task: DIIPSettings(stride=500, max_iterations=3), ("budget",), 16, variants),
         OneShotEntry("brighter", lambda task: None if task == "blur" else Brighter(5), 2),
     ]
     return study, jobs_of(entries, ["noise", "blur"], study)

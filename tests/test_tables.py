@@ -3,15 +3,16 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diip_jax.api import restore
-from diip_jax.stopping import StoppingRule, Verdict, averaged, budget, laplacian_variance_peak, loss_slope
 from networks import tiny_prior, uint8_images
 
+from diip_jax.commands.settings import DIIPSettings
 from diip_jax.evaluate import tables
 from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory, trajectory
-from diip_jax.methods import DIIP
 from diip_jax.metrics import lpips
+from diip_jax.plug import plug
+from diip_jax.plugs.rules import Averaged, LossSlope, Rule, laplacian_variance_peak
+from diip_jax.restore import restore
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def run():
 def test_replay_selects_what_the_rule_would_return(run):
     replay = tables.replay(laplacian_variance_peak(2), run)
     assert replay.selected.tolist() == [6, 9] and replay.fired.tolist() == [True, True]
-    replay = tables.replay(loss_slope(1e-3, k_min=4), run)
+    replay = tables.replay(LossSlope(1e-3, k_min=4), run)
     assert replay.selected.tolist() == [11, 5] and replay.fired.tolist() == [False, True]
     np.testing.assert_array_equal(replay.images, run.iterates[[0, 1], [11, 5]])
 
@@ -37,22 +38,29 @@ def test_replay_selects_what_the_rule_would_return(run):
 @pytest.mark.parametrize("stopping", ["wmv", "emv", "averaged", "discrepancy", "combined"])
 def test_replay_is_what_the_loop_does(stopping, tmp_path):
     """Also for rules that look at images, where the iterates are kept with 8 bits."""
-    method = DIIP(stride=500, max_iterations=30, learning_rate=0.05, stopping=stopping, k_min=3, window=4, patience=3)
+    method = DIIPSettings(
+        stride=500, max_iterations=30, learning_rate=0.05, stopping=stopping, k_min=3, window=4, patience=3
+    )
     clean = uint8_images(2)
     run = trajectory(tmp_path, tiny_prior(), "noise", clean, method)
-    replay, restored = tables.replay(method.rule(), run), restore(tiny_prior(), run.y, method)
+    replay, restored = tables.replay(method.rule(), run), restore(method.method(tiny_prior()), run.y)
     assert replay.selected.tolist() == restored.selected[:, 0].tolist()
-    assert replay.fired.tolist() == [reasons[0] != "budget" for reasons in restored.stop_reasons]
+    assert replay.fired.tolist() == [reasons[0] != "budget" for reasons in restored.reasons]
     assert np.abs(replay.images.astype(int) - restored.images).max() <= 1
+
+
+@plug()
+class FourRows(Rule):
+    def init(self, image, y):
+        return jnp.asarray(len(y) == 4)
+
+    def __call__(self, state, seen):
+        return state, state
 
 
 def test_replay_shows_a_rule_the_degraded_image_as_the_method_was_given_it(run):
     """A rule that fires at once where y has 4 rows."""
-    rule = StoppingRule(
-        lambda image, y: jnp.asarray(len(y) == 4),
-        lambda state, seen: (state, Verdict(state, jnp.zeros_like(seen.k), seen.k, seen.image)),
-        ("four",),
-    )
+    rule = FourRows()
     assert tables.replay(rule, run).selected.tolist() == [11, 11]
     down = dataclasses.replace(run, observation=run.y[:, :4, :4])
     assert tables.replay(rule, down).selected.tolist() == [0, 0]
@@ -92,13 +100,13 @@ def test_a_mean_of_iterates_may_beat_the_best_of_them(run):
     """Noise that is independent from iterate to iterate averages out: the gap is below 0 then."""
     noise = 20 * np.random.default_rng(1).standard_normal(run.iterates.shape)
     noisy = dataclasses.replace(run, iterates=np.rint(run.clean[:, None] + noise).astype(np.uint8))
-    mean = tables.rows_of("noise", "DIIP", noisy, {"mean": averaged(budget(12), 0.9)})[0]
+    mean = tables.rows_of("noise", "DIIP", noisy, {"mean": Averaged(budget(12), 0.9)})[0]
     assert max(mean.psnr_gap) < -2
 
 
 def test_iterations_until_the_stop_are_paid_for(run):
     cost = Cost(seconds=0.5, evaluations=10, memory_bytes=1000)
-    rules = {"patient": laplacian_variance_peak(2, patience=2), "slope": loss_slope(1e-3, k_min=4)}
+    rules = {"patient": laplacian_variance_peak(2, patience=2), "slope": LossSlope(1e-3, k_min=4)}
     patient, slope, oracle = tables.rows_of("noise", "DIIP", run, rules, cost=cost)
     # The peaks are at 6 and 9; it waits for two more iterates. The slope of the first image never gets flat.
     assert patient.k == [6, 9] and patient.iterations == [9, 12]

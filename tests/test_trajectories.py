@@ -4,17 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from diip_jax.api import restore
 from networks import TINY, uint8_images
 
+from diip_jax.commands.settings import BIRDSettings, DIIPSettings
 from diip_jax.evaluate import trajectories
 from diip_jax.evaluate.corruptions import corrupt, degrade
 from diip_jax.evaluate.trajectories import missing, trajectory
-from diip_jax.methods import BIRD, DIIP
 from diip_jax.metrics import lpips
 from diip_jax.prior import params_sha256, random_prior
+from diip_jax.restore import restore
 
-METHOD = DIIP(stride=500, max_iterations=5, k_min=1)
+METHOD = DIIPSettings(stride=500, max_iterations=5, k_min=1)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_iterate_k_is_what_a_run_of_k_plus_1_iterations_returns(prior, clean, tm
     assert run.iterates.shape == (3, 5, 16, 16, 3) and run.loss.shape == (3, 5)
     np.testing.assert_array_equal(run.y, [corrupt("noise", image) for image in clean])
     for k in (0, 3):
-        restored = restore(prior, run.y, DIIP(stride=500, max_iterations=k + 1, stopping="budget"))
+        restored = restore(DIIPSettings(stride=500, max_iterations=k + 1, stopping="budget").method(prior), run.y)
         np.testing.assert_array_equal(run.iterates[:, k], restored.images)
 
 
@@ -45,7 +45,7 @@ def test_what_is_there_is_not_computed_again_and_settings_do_not_mix(prior, clea
         prior,
         "noise",
         clean,
-        DIIP(
+        DIIPSettings(
             stride=500,
             max_iterations=5,
             stopping="paper",
@@ -62,8 +62,8 @@ def test_what_is_there_is_not_computed_again_and_settings_do_not_mix(prior, clea
     )
     assert not computed
     for changed in (
-        DIIP(stride=500, max_iterations=5, k_min=1, learning_rate=0.02),
-        DIIP(stride=250, max_iterations=5),
+        DIIPSettings(stride=500, max_iterations=5, k_min=1, learning_rate=0.02),
+        DIIPSettings(stride=250, max_iterations=5),
     ):
         trajectory(tmp_path, prior, "noise", clean[:1], changed)
     trajectory(tmp_path, prior, "jpeg", clean[:1], METHOD)
@@ -89,17 +89,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prior, clean, tmp_path, mon
 
 
 def test_a_method_is_given_what_it_asks_for(prior, clean, tmp_path):
-    down = BIRD(degradation="downsample", scale=4, kernel_size=1, stride=500, max_iterations=3)
+    down = BIRDSettings(degradation="downsample", scale=4, kernel_size=1, stride=500, max_iterations=3)
     run = trajectory(tmp_path, prior, "x4", clean[:2], down)
     degraded = [degrade("x4", image) for image in clean[:2]]
     np.testing.assert_array_equal(run.y, [each.picture() for each in degraded])
-    restored = restore(prior, np.stack([each.observation() for each in degraded]), down)
+    restored = restore(down.method(prior), np.stack([each.observation() for each in degraded]))
     np.testing.assert_array_equal(run.iterates[:, -1], restored.images)
     np.testing.assert_array_equal(run.kernels, np.ones((2, 3, 1, 1)))
-    hole = BIRD(degradation="mask", stride=500, max_iterations=3)
+    hole = BIRDSettings(degradation="mask", stride=500, max_iterations=3)
     run = trajectory(tmp_path, prior, "hole", clean[:2], hole)
     masks = np.stack([degrade("hole", image).mask for image in clean[:2]])
-    np.testing.assert_array_equal(run.iterates[:, -1], restore(prior, run.y, hole, masks=masks).images)
+    np.testing.assert_array_equal(run.iterates[:, -1], restore(hole.method(prior), run.y, {"mask": masks}).images)
     assert run.kernels is None and run.head(1).kernels is None
     np.testing.assert_array_equal(run.masks, masks)
     with pytest.raises(ValueError, match="corruption 'x4' has no mask, which the method needs to know"):
@@ -107,7 +107,7 @@ def test_a_method_is_given_what_it_asks_for(prior, clean, tmp_path):
 
 
 def test_kernels_are_kept_and_read_again(prior, clean, tmp_path):
-    blind = BIRD(kernel_size=3, stride=500, max_iterations=3, loss_threshold=10.0)
+    blind = BIRDSettings(kernel_size=3, stride=500, max_iterations=3, loss_threshold=10.0)
     first, again = (trajectory(tmp_path, prior, "motion_blur", clean, blind, batch_size=2) for _ in range(2))
     assert first.kernels.shape == (3, 3, 3, 3)  # to the end, whatever the loss
     np.testing.assert_allclose(first.kernels.sum((2, 3)), 1, rtol=1e-5)
@@ -153,7 +153,7 @@ def test_progress_is_told_of_every_iteration_that_is_computed(prior, clean, tmp_
 
 def test_lpips_of_every_iterate_is_kept_beside_the_trajectory(tmp_path, monkeypatch):
     larger = uint8_images(2, side=32)
-    method = DIIP(stride=500, max_iterations=3)
+    method = DIIPSettings(stride=500, max_iterations=3)
     prior = random_prior(dataclasses.replace(TINY, image_size=32))
     plain = trajectory(tmp_path, prior, "noise", larger, method)
     (file,) = tmp_path.iterdir()

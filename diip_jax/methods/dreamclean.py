@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from diip_jax.array_types import Array, Images, Key, Scalar
 from diip_jax.ddim import invert
 from diip_jax.plug import plug
-from diip_jax.prior import Prior, check_image_shape
+from diip_jax.prior import check_image_shape
 from diip_jax.schedule import steps
 
 
@@ -34,7 +34,7 @@ class DreamClean:
     """DreamClean: `restore(DreamClean(prior), images)`.
 
     Attributes:
-        prior: a `Prior`, or anything that `diip_jax.ddim.reverse` takes.
+        prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
         gamma: strength of VPS, 0 (none: inversion and back) to 1 (fresh noise around the predicted image).
         tau: the timestep that the image is inverted to, 1 .. T: how far a result may be from y.
         corrections: M, VPS steps at a timestep.
@@ -77,8 +77,7 @@ class DreamClean:
         Raises:
             ValueError: a size that the prior does not take.
         """
-        if isinstance(self.prior, Prior):
-            check_image_shape(self.prior, y.shape[1:])
+        check_image_shape(self.prior, y.shape[1:])
         y_tau = invert(self.prior, y, self.stride, variant="paper", t_max=self.tau - 1)
         t, alpha_bar, alpha_bar_next = self._visited()
 
@@ -88,11 +87,10 @@ class DreamClean:
             def correct(m: Array, y_t: Images) -> Images:
                 at_step = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, t), m))(keys)
                 noise = jax.vmap(lambda key: jax.random.normal(key, y.shape[1:], y.dtype))(at_step)
-                return vps(y_t, self.prior.eps(y_t, jnp.full(len(y), t)), noise, alpha_bar, self.gamma)
+                return vps(y_t, self.prior.denoise(y_t, jnp.full(len(y), t)).eps, noise, alpha_bar, self.gamma)
 
             y_t = jax.lax.fori_loop(0, self.corrections, correct, y_t)
-            eps = self.prior.eps(y_t, jnp.full(len(y), t))
-            x0_hat = (y_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
+            eps, x0_hat = self.prior.denoise(y_t, jnp.full(len(y), t))
             return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
         visited = jnp.asarray(t), jnp.asarray(alpha_bar, y.dtype), jnp.asarray(alpha_bar_next, y.dtype)

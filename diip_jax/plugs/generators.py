@@ -11,7 +11,7 @@ from diip_jax.ddim import Gradient, Remat, check_settings, reverse
 from diip_jax.models.skip_network import SkipNetwork, Upsampling
 from diip_jax.plug import plug
 from diip_jax.plugs import stale
-from diip_jax.prior import Prior, activation_bytes, check_image_shape
+from diip_jax.prior import activation_bytes, check_image_shape
 from diip_jax.schedule import Variant
 
 
@@ -75,7 +75,7 @@ class DDIM(Generator):
     """The frozen prior's deterministic DDIM map: u is the input noise z `[H, W, C]`, drawn from N(0, I).
 
     Attributes:
-        prior: a `Prior`, or anything that has `eps(x_t, t)` and `schedule`, see `diip_jax.ddim.NoisePredictor`.
+        prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
         stride, variant, gradient, remat: see `diip_jax.ddim.reverse`. remat "auto" is the first of "none", "step" and
             "block" whose activations fit into a quarter of the device's memory; "step" where that is not known.
         project_to_sphere: put z back on the sphere of radius sqrt(H W C) after every step (BIRD, Algorithm 1 line 5;
@@ -120,8 +120,7 @@ class DDIM(Generator):
         return 0 if self.refresh == "all" else self.steps
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Image:
-        if isinstance(self.prior, Prior):
-            check_image_shape(self.prior, image_shape)
+        check_image_shape(self.prior, image_shape)
         return jax.random.normal(key, image_shape)
 
     def __call__(self, z: Image, key: PRNGKey) -> Image:

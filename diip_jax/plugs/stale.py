@@ -41,7 +41,7 @@ def refreshed(
 
     def one(eps: Array, i: Array) -> tuple[Array, None]:
         x_t = chain(prior.schedule, z, eps, stride, variant)[1][i]
-        return eps.at[i].set(prior.eps(x_t[None], t[i][None])[0]), None
+        return eps.at[i].set(prior.denoise(x_t[None], t[i][None]).eps[0]), None
 
     return jax.lax.scan(one, eps, at)[0]
 

@@ -105,7 +105,8 @@ def first_variables(
             what = f"a state of {len(u0.k)} restorations"
             raise ValueError(f"u0 is {what}, or of another problem: expected {count * samples} of this one")
         return u0
-    given_as, expected = jax.tree.flatten(u0)[1], jax.tree.flatten(fresh.u)[1]
+    given_as: Any = jax.tree.structure(u0)
+    expected: Any = jax.tree.structure(fresh.u)
     if given_as != expected:
         raise ValueError(f"u0 is {given_as}: expected {expected}, as the generator has it")
 
