@@ -81,7 +81,7 @@ def start(
         generator, operator = problem.generator, problem.operator
         u_key, eta_key, iterates_key = jax.random.split(key, 3)
         u = generator.init(u_key, image_shape) if u0 is None else generator.project(u0)
-        eta = operator.init(eta_key, image_shape)
+        eta = operator.start(eta_key, image_shape, y, args)
         nothing = Candidate(jnp.int32(-1), jnp.zeros(image_shape), eta)
         state = State(
             k=jnp.int32(0),

@@ -17,6 +17,10 @@ class Operator:
         """The first eta, the operator's unknown parameters: a pytree of float arrays. Here there are none."""
         return ()
 
+    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
+        """The first eta for an observation y; here `init`, which does not look at it."""
+        return self.init(key, image_shape)
+
     def __call__(self, eta: Any, x: Image, args: Any) -> Array:
         """The predicted observation of x `[H, W, C]` in [-1, 1]: of y's shape, dtype and range.
 
