@@ -27,6 +27,8 @@ def masked_mse(prediction: Array, y: Array, args: Any) -> Scalar:
 
 # The median of the mean square of three normal errors of variance 1, the usual number of channels.
 _MEDIAN = 0.79
+# In [-1, 1] squared, 7 of 255 grey levels: what a picture without noise has that the prior cannot draw is no outlier.
+_LEAST = 3e-3
 
 
 @plug(data=("outliers",))
@@ -34,7 +36,8 @@ class Cauchy:
     """E = mean of s^2 / c log(1 + c q / s^2) over the pixels, q the mean square of a pixel's errors over its channels.
 
     A pixel that is far off (an impulse, dead pixels, dust) counts less the farther it is: its weight in the gradient is
-    1 / (1 + c q / s^2). The scale s^2 is the median of q over the image, so that nothing has to be said of the noise.
+    1 / (1 + c q / s^2). The scale s^2 is the median of q over the image, so that nothing has to be said of the noise, but at least that of 7
+    grey levels.
 
     Attributes:
         outliers: c, from 0 on: how soon a pixel counts as one; 0 is `mse`.
@@ -47,7 +50,6 @@ class Cauchy:
 
     def __call__(self, prediction: Array, y: Array, args: Any) -> Scalar:
         squares = jnp.mean((prediction - y) ** 2, axis=-1)
-        # In units of [-1, 1] squared: less than a quarter of a grey level is rounding, not noise.
-        scale = jax.lax.stop_gradient(jnp.maximum(jnp.median(squares) / _MEDIAN, 1e-5))
+        scale = jax.lax.stop_gradient(jnp.maximum(jnp.median(squares) / _MEDIAN, _LEAST))
         c = jnp.maximum(self.outliers, 1e-6)
         return jnp.mean(scale / c * jnp.log1p(c * squares / scale))

@@ -37,6 +37,9 @@ class SpectralBlur(PictureOperator):
     def __post_init__(self) -> None:
         check_above("ridge", self.ridge, 0)
 
+    def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
+        return {"covariance": jnp.zeros((2, 2))}
+
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         return {"covariance": fit_spectrum(y).covariance}
 

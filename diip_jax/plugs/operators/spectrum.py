@@ -28,7 +28,10 @@ _MISFIT = (0.5, 0.4, 0.35, 0.3, 0.3, 0.3, 0.3, 0.5, 0.8)
 _SECTORS = 8
 _LENS = 0.35
 # alpha of a picture: mean and standard deviation. Faces of 64x64 have 2.8, photographs of 481x321 have 2.4.
-_ALPHA = (2.6, 0.25)
+_ALPHA = (2.6, 0.2)
+# How much more or less contrast than on average a picture has in a sector at all frequencies (hair falls, horizons
+# lie): standard deviation of its logarithm. A blur shows in how power falls, not in how much there is.
+_DIRECTIONS = 0.8
 # A blur is a claim that needs evidence: weight of the trace of S in the cost, and the variance in px^2 below which an
 # axis of S is taken for the picture's own direction rather than a blur.
 _PRIOR, _DOUBT = 2.0, 0.2
@@ -84,18 +87,20 @@ def fit_spectrum(y: Observed) -> SpectralFit:
     bins = _Bins(*map(jnp.asarray, _bins(*y.shape[:2])))
     powers = jnp.log(_periodogram(y).reshape(-1) @ bins.average + 1e-9)
 
-    def cost(p: Float[Array, " 6"]) -> Scalar:
+    def cost(p: Float[Array, " 14"]) -> Scalar:
         variances = jnp.stack([p[2] ** 2, p[3] ** 2 + p[4] ** 2, 2 * p[2] * p[3]]) + _LENS**2 * jnp.array([1, 1, 0])
-        signal = p[0] - p[1] * (bins.log_frequency - np.log(0.1)) - 4 * np.pi**2 * variances @ bins.squares
+        amplitude = p[0] + jnp.tile(p[6:], len(_MISFIT))
+        signal = amplitude - p[1] * (bins.log_frequency - np.log(0.1)) - 4 * np.pi**2 * variances @ bins.squares
         misfit = jnp.sum(bins.weight * (powers - jnp.logaddexp(signal, p[5])) ** 2)
-        return misfit + ((p[1] - _ALPHA[0]) / _ALPHA[1]) ** 2 + _PRIOR * jnp.sum(p[2:5] ** 2)
+        return misfit + ((p[1] - _ALPHA[0]) / _ALPHA[1]) ** 2 + _PRIOR * jnp.sum(p[2:5] ** 2) + jnp.sum(p[6:] ** 2) / _DIRECTIONS**2
 
     at = powers.reshape(-1, _SECTORS).mean(axis=1)
     adam = optax.adam(optax.cosine_decay_schedule(0.08, _ITERATIONS))
 
     def descend(sigma: Scalar) -> tuple[Array, Scalar]:
         """From an isotropic blur of so many pixels: (p, its cost); the cost has a valley each for blur and noise."""
-        first = jnp.stack([at[3], jnp.float32(_ALPHA[0]), sigma, jnp.float32(0), sigma, at[-1] - 1]).astype(jnp.float32)
+        first = jnp.stack([at[3], jnp.float32(_ALPHA[0]), sigma, jnp.float32(0), sigma, at[-1] - 1])
+        first = jnp.concatenate([first, jnp.zeros(_SECTORS)]).astype(jnp.float32)
 
         def step(_: int, state: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
             update, moments = adam.update(jax.grad(cost)(state[0]), state[1])
