@@ -155,7 +155,7 @@ class NoiseSettings(Settings):
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
-    remat: Literal["auto"] | Remat = "auto"
+    remat: Literal["auto", Remat] = "auto"
     project: bool = True
 
     def _of_ddim(self) -> dict[str, Any]:
@@ -315,6 +315,8 @@ class DIPSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.upsampling not in get_args(Upsampling):
+            raise ValueError(f"upsampling={self.upsampling!r}: expected one of {', '.join(get_args(Upsampling))}")
         self.method(None)
 
     @classmethod
