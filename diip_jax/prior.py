@@ -23,6 +23,7 @@ from diip_jax.checkpoint_files import (
     read_params,
     write_checkpoint,
 )
+from diip_jax.models.arithmetic import Arithmetic, Convolutions, Precision, arithmetic, check_arithmetic
 from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.priors.function_prior import FunctionPrior
 from diip_jax.schedule import Schedule
@@ -66,7 +67,7 @@ class Provenance:
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["params"],
-    meta_fields=["model", "schedule", "provenance", "dtype", "prediction", "class_label"],
+    meta_fields=["model", "schedule", "provenance", "dtype", "prediction", "class_label", "precision", "convolutions"],
 )
 @dataclasses.dataclass(frozen=True)
 class Prior:
@@ -82,6 +83,10 @@ class Prior:
         dtype: dtype of its arithmetic, "float32" or "bfloat16".
         prediction: what its network's output is, see `diip_jax.prediction`.
         class_label: the class that a class-conditional network is told; None: no class.
+        precision: of float32 products on accelerators, "highest", "high" or "default", see
+            `diip_jax.models.arithmetic`; it changes nothing on a CPU.
+        convolutions: "plain" where forward mode is needed on a CPU (`jax.jvp`, Hessian-vector products); "fast" is made
+            for reverse mode.
     """
 
     params: Any  # `Params`, except that JAX puts objects of its own here while it takes pytrees apart
@@ -91,9 +96,12 @@ class Prior:
     dtype: str = "float32"
     prediction: Prediction = "epsilon"
     class_label: int | None = None
+    precision: Precision = "highest"
+    convolutions: Convolutions = "fast"
 
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
+        check_arithmetic(self.precision, self.convolutions)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -162,7 +170,8 @@ class Prior:
             raise ValueError(f"x_t has shape {x_t.shape}: expected [B, H, W, C]")
         check_image_shape(self, x_t.shape[1:])
         inputs, told = network_input(self.prediction, x_t, t, self._alpha_bar(x_t, t))
-        return _apply(self.model, self.dtype, remat_blocks, self.class_label, self.params, inputs, told)
+        products = Arithmetic(self.precision, self.convolutions)
+        return _apply(self.model, self.dtype, remat_blocks, self.class_label, products, self.params, inputs, told)
 
     def _alpha_bar(self, x_t: Images, t: Timesteps) -> Float[Array, " B"]:
         # float32 first, as the steps of DDIM have it, whatever x_t is.
@@ -194,18 +203,20 @@ class Prior:
         return dataclasses.replace(self, class_label=class_label)
 
 
-@partial(jax.jit, static_argnames=("model", "dtype", "remat_blocks", "class_label"))
+@partial(jax.jit, static_argnames=("model", "dtype", "remat_blocks", "class_label", "products"))
 def _apply(
     model: models.ModelConfig,
     dtype: str,
     remat_blocks: bool,
     class_label: int | None,
+    products: Arithmetic,
     params: Params,
     x_t: Array,
     t: Array,
 ) -> Array:
     network = models.network(model, dtype, remat_blocks=remat_blocks, class_label=class_label)
-    output = network.apply({"params": params}, x_t, t)
+    with arithmetic(*products):
+        output = network.apply({"params": params}, x_t, t)
     # A learned variance follows the noise; DDIM has no use for it.
     return jnp.asarray(output)[..., : model.in_channels]
 

@@ -11,6 +11,7 @@ from PIL import Image
 from restorers import Brighter
 
 from diip_jax import metrics
+from diip_jax.commands.settings import BIRDSettings, DIIPSettings, settings_named
 from diip_jax.evaluate import __main__ as command
 from diip_jax.evaluate import options
 from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
@@ -29,7 +30,6 @@ from diip_jax.evaluate.protocol import (
     advised,
 )
 from diip_jax.evaluate.restorers import Classical
-from diip_jax.methods import DIIP, DIP, method_named
 from diip_jax.prior import load_prior, random_prior, save_prior
 
 TINY_PROTOCOL = Protocol(
@@ -208,7 +208,7 @@ def test_several_restorations_of_an_image_are_compared(arguments, tmp_path, caps
 
 
 def test_the_advised_method_is_bird_where_its_operator_says_something():
-    assert all(isinstance(advised(task), DIIP) for task in ("noise", "jpeg", "raindrops"))
+    assert all(isinstance(advised(task), DIIPSettings) for task in ("noise", "jpeg", "raindrops"))
     assert advised("hole") == BIRDSettings(degradation="mask", stride=200)
     assert advised("motion_blur") == BIRDSettings(kernel_size=15, stride=200)
 
@@ -269,8 +269,8 @@ def test_the_protocol_of_bird_compares_defaults_presets_and_the_truth():
             degradation=blind.degradation, kernel_size=blind.kernel_size, scale=blind.scale, stride=200
         )
         told = {"degradation": blind.degradation, "scale": blind.scale, "stride": 200}
-        assert entries["BIRD, code preset"](task) == method_named("bird", told, "code")
-        assert entries["BIRD, paper preset"](task) == method_named(
+        assert entries["BIRD, code preset"](task) == settings_named("bird", told, "code")
+        assert entries["BIRD, paper preset"](task) == settings_named(
             "bird", {**told, "kernel_size": blind.kernel_size}, "paper"
         )
         image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

@@ -1,6 +1,8 @@
-"""The example pictures are what examples/make_examples.py makes."""
+"""The example pictures are what examples/make_examples.py makes; the example programs run as they are written."""
 
 import importlib.util
+import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +58,21 @@ def test_similarity_maps_target_points_to_source_points():
     a, b, c, d, e, f = make_examples.similarity(target @ rotation.T + shift, target)
     np.testing.assert_allclose([[a, b], [d, e]], rotation, atol=1e-9)
     np.testing.assert_allclose([c, f], shift, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("own_prior", r"20\.31 dB -> 21\.\d\d dB"),
+        ("own_operator", r"2\d\.\d\d dB, gain 0\.[67]\d \(0\.8\)"),
+        ("own_rule", r"share 0\.05: stalled after \d+ iterations, returned k = \d+\n"),
+        ("own_optimizer", r"2\d\.\d\d dB after 44 network evaluations"),
+        ("warm_start", r"stopped: the callback ended the run; .*\n20 iterations; the same image as at once: True"),
+    ],
+)
+def test_examples_of_ones_own_run_as_written(name, says, capsys):
+    path = EXAMPLES / f"{name}.py"
+    code = [line for line in path.read_text().splitlines() if line]
+    assert len(code) <= 40
+    runpy.run_path(str(path))
+    assert re.search(says, capsys.readouterr().out)

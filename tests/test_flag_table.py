@@ -4,10 +4,9 @@ import dataclasses
 from typing import get_args
 
 import pytest
-from diip_jax.methods.inversion import Stopping
 
+from diip_jax.commands.settings import METHODS, BIRDSettings, DIIPSettings, DIPSettings, Stopping, settings_named
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
-from diip_jax.methods import DIP, METHODS
 
 
 def parsed(*arguments):
@@ -158,6 +157,25 @@ def test_settings_without_effect_are_refused(rule, its_own):
             assert method_from(values) == DIIPSettings(**{"stopping": rule, name: value})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--remat=step"], "--remat has no effect with --gradient=detached; leave it out, or use --gradient=full"),
+        (
+            ["--method=bird", "--kernel_model=known", "--nocentre_kernel"],
+            "--centre_kernel has no effect with --kernel_model=known; leave it out, or use --kernel_model=network",
+        ),
+        (
+            ["--method=bird", "--kernel_model=known", "--updates=alternating"],
+            "--updates has no effect with a known kernel: nothing of the operator is learned; leave it out",
+        ),
+    ],
+)
+def test_settings_without_effect_on_a_gradient_or_kernel_are_refused(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        method_from(parsed(*arguments))
+
+
 def test_flags_may_follow_images():
     assert define_flags()(["launch", "a.png", "--compare", "b.png"]) == ["launch", "a.png", "b.png"]
 
@@ -166,7 +184,7 @@ def test_setting_of_another_method_is_refused(monkeypatch):
     @dataclasses.dataclass(frozen=True)
     class Other:
         max_iterations: int = 5
-        problem = DIP.problem
+        method = DIPSettings.method
 
     monkeypatch.setitem(METHODS, "other", Other)
     assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)

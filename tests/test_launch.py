@@ -241,11 +241,11 @@ def test_a_folder_that_may_not_be_read_is_one_line(capsys, tmp_path, one, monkey
 
 def test_settings_of_any_method_are_tried_on_the_prior(capsys, tmp_path, one, monkeypatch):
     @dataclasses.dataclass(frozen=True)
-    class Other(DIIP):
+    class Other(DIIPSettings):
         pass
 
     class Odd(Other):
-        def problem(self, prior, image_shape):
+        def method(self, prior):
             raise ValueError("the prior is odd")
 
     monkeypatch.setitem(METHODS, "other", Other)

@@ -155,7 +155,7 @@ class NoiseSettings(Settings):
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
-    remat: Literal["auto"] | Remat = "auto"
+    remat: Literal["auto", Remat] = "auto"
     project: bool = True
 
     def _of_ddim(self) -> dict[str, Any]:
@@ -195,7 +195,8 @@ class BIRDSettings(NoiseSettings):
         kernel_size: K, odd: side of the kernels, in pixels of x. 1 for no blur.
         kernel_model: how k is parametrised: by SelfDeblur's "network" (BIRD) or by "logits", which with this prior find
             it sooner; or it is "known".
-        centre_kernel: keep the centre of mass of an unknown kernel at its centre, see `diip_jax.Centred`; neither the paper nor the code does.
+        centre_kernel: keep the centre of mass of an unknown kernel at its centre, see `diip_jax.Centred`; neither
+            the paper nor the code does.
         scale: of "downsample": side of a block.
         boundary: of the blur: "zero" (BIRD's code), "reflect" or "valid", see `diip_jax.plugs.operators.convolve`.
         operator_learning_rate: of Adam on eta.
@@ -314,6 +315,8 @@ class DIPSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.upsampling not in get_args(Upsampling):
+            raise ValueError(f"upsampling={self.upsampling!r}: expected one of {', '.join(get_args(Upsampling))}")
         self.method(None)
 
     @classmethod

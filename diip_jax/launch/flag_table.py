@@ -92,25 +92,28 @@ METHOD_HELP = {
 }
 
 _BLURS = ("blur", "varying_blur", "downsample", "gain_offset")
-# A setting on the left does something only where the setting behind it has one of the values on the right.
-_ONLY_WITH = {
-    "k_min": ("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged", "combined")),
-    "eps": ("stopping", ("paper", "loss_slope")),
-    "robust_eps": ("stopping", ("robust", "averaged")),
-    "smoothing": ("stopping", ("robust", "emv", "averaged", "combined")),
-    "patience": ("stopping", ("robust", "wmv", "emv", "averaged", "combined")),
-    "window": ("stopping", ("wmv",)),
-    "explained": ("stopping", ("combined",)),
-    "sharpness_ratio": ("stopping", ("combined",)),
-    "fully_explained": ("stopping", ("combined",)),
-    "tau": ("stopping", ("discrepancy",)),
-    "kernel_size": ("degradation", _BLURS),
-    "kernel_model": ("degradation", _BLURS),
-    "centre_kernel": ("degradation", _BLURS),
-    "boundary": ("degradation", _BLURS),
-    "operator_learning_rate": ("degradation", _BLURS),
-    "updates": ("degradation", _BLURS),
-    "scale": ("degradation", ("downsample",)),
+_OF_BLURS = ("degradation", _BLURS)
+_UNKNOWN = ("kernel_model", ("network", "logits"))
+# A setting on the left does something only where each of the settings behind it has one of the values beside it.
+_ONLY_WITH: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "k_min": (("stopping", ("paper", "robust", "laplacian_variance", "emv", "averaged", "combined")),),
+    "eps": (("stopping", ("paper", "loss_slope")),),
+    "robust_eps": (("stopping", ("robust", "averaged")),),
+    "smoothing": (("stopping", ("robust", "emv", "averaged", "combined")),),
+    "patience": (("stopping", ("robust", "wmv", "emv", "averaged", "combined")),),
+    "window": (("stopping", ("wmv",)),),
+    "explained": (("stopping", ("combined",)),),
+    "sharpness_ratio": (("stopping", ("combined",)),),
+    "fully_explained": (("stopping", ("combined",)),),
+    "tau": (("stopping", ("discrepancy",)),),
+    "remat": (("gradient", ("full",)),),
+    "kernel_size": (_OF_BLURS,),
+    "kernel_model": (_OF_BLURS,),
+    "centre_kernel": (_OF_BLURS, _UNKNOWN),
+    "boundary": (_OF_BLURS,),
+    "operator_learning_rate": (_OF_BLURS,),
+    "updates": (_OF_BLURS,),
+    "scale": (("degradation", ("downsample",)),),
 }
 
 _PATHS = ("image", "reference", "mask", "kernel", "output_dir", "checkpoint")
@@ -195,13 +198,23 @@ def method_from(values: flags.FlagValues, kernel_size: int | None = None) -> Set
         method = settings_named(values.method, given, values.preset)
     except ValueError as error:
         raise ValueError(f"--{error}") from error
-    for name in given.keys() & _ONLY_WITH.keys():
-        other, effective = _ONLY_WITH[name]
-        value = getattr(method, other, None)
-        if value is not None and value not in effective:
-            instead = " or ".join(f"--{other}={one}" for one in effective)
-            raise ValueError(f"--{name} has no effect with --{other}={value}; leave it out, or use {instead}")
+    for name in given:
+        for other, effective in _ONLY_WITH.get(name, ()):
+            value = getattr(method, other, None)
+            if value is not None and value not in effective:
+                instead = " or ".join(f"--{other}={one}" for one in effective)
+                raise ValueError(f"--{name} has no effect with --{other}={value}; leave it out, or use {instead}")
+    if given.keys() & {"operator_learning_rate", "updates"} and not _learns(method):
+        name = next(name for name in ("operator_learning_rate", "updates") if name in given)
+        raise ValueError(
+            f"--{name} has no effect with a known kernel: nothing of the operator is learned; leave it out"
+        )
     return method
+
+
+def _learns(method: Settings) -> bool:
+    """Whether the method's operator has something to learn."""
+    return "kernel" not in method.needs or getattr(method, "degradation", None) == "gain_offset"
 
 
 def help_text(values: flags.FlagValues) -> str:

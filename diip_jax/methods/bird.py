@@ -56,7 +56,7 @@ class BIRD:
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
-    remat: Literal["auto"] | Remat = "auto"
+    remat: Literal["auto", Remat] = "auto"
     project: bool = True
     refresh: int | Literal["all"] = "all"
 

@@ -43,7 +43,7 @@ class DIIP:
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
-    remat: Literal["auto"] | Remat = "auto"
+    remat: Literal["auto", Remat] = "auto"
     project: bool = True
     refresh: int | Literal["all"] = "all"
 

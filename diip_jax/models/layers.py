@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Num
-from diip_jax.models.convolution import Padding, convolution, precision, upsampling_convolution
+from diip_jax.models.convolution import Padding, convolution, doubled, precision, upsampling_convolution
 
 FLOAT32 = jnp.dtype("float32")
 
@@ -143,8 +143,7 @@ class Attention(nn.Module):
 
 def upsample_nearest(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """Doubles height and width by repeating pixels."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+    return doubled(x)
 
 
 def timestep_embedding(t: Num[Array, " B"], dim: int, *, cos_first: bool, freq_shift: float) -> Float[Array, "B dim"]:

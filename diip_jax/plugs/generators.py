@@ -92,7 +92,7 @@ class DDIM(Generator):
     stride: int = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
-    remat: Literal["auto"] | Remat = "auto"
+    remat: Literal["auto", Remat] = "auto"
     project_to_sphere: bool = True
     refresh: int | Literal["all"] = "all"
 
