@@ -2,14 +2,14 @@
 
 import diip_jax as dj
 prior = dj.load_prior()                                # the bundled 64x64 face prior
-restored = dj.restore(dj.DIIP(prior), photos).images   # [N, H, W, C], uint8 or float in [-1, 1]
+restored = dj.restore(dj.Blind(prior), photos).images   # [N, H, W, C], uint8 or float in [-1, 1]
 """
 
 from diip_jax.ddim import invert, reverse
-from diip_jax.methods import BIRD, DIIP, DIP, DreamClean
+from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug
 from diip_jax.plugs.generators import DDIM, Generator, UntrainedNetwork, ddim
-from diip_jax.plugs.losses import masked_mse, mse
+from diip_jax.plugs.losses import Cauchy, masked_mse, mse
 from diip_jax.plugs.monitors import psnr
 from diip_jax.plugs.operators import (
     Blur,
@@ -23,7 +23,10 @@ from diip_jax.plugs.operators import (
     Mask,
     Operator,
     PictureOperator,
+    SpectralBlur,
+    SpectralFit,
     VaryingBlur,
+    fit_spectrum,
 )
 from diip_jax.plugs.optimizers import Groups, Turn, decay, opt
 from diip_jax.plugs.rules import (
@@ -61,7 +64,9 @@ __all__ = [
     "DIIP",
     "DIP",
     "Averaged",
+    "Blind",
     "Blur",
+    "Cauchy",
     "Centred",
     "CheckpointError",
     "Discrepancy",
@@ -92,6 +97,8 @@ __all__ = [
     "Schedule",
     "Score",
     "Solution",
+    "SpectralBlur",
+    "SpectralFit",
     "Turn",
     "UntrainedNetwork",
     "VaryingBlur",
@@ -102,6 +109,7 @@ __all__ = [
     "every",
     "exponential_moving_variance",
     "first_of",
+    "fit_spectrum",
     "invert",
     "laplacian_variance_peak",
     "load_prior",

@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import optax
+
 from diip_jax.ddim import Gradient, Remat
-from diip_jax.methods import BIRD, DIIP, DIP, Method, bird, diip
+from diip_jax.methods import BIRD, DIIP, DIP, Blind, Method, bird, diip
+from diip_jax.methods.blind import FINAL_RATE
 from diip_jax.models.skip_network import Upsampling
+from diip_jax.plugs.losses import Cauchy
 from diip_jax.plugs.operators import (
     Blur,
     Boundary,
@@ -26,8 +30,10 @@ from diip_jax.plugs.operators import (
     KnownKernel,
     Mask,
     PictureOperator,
+    SpectralBlur,
     VaryingBlur,
 )
+from diip_jax.plugs.optimizers import decay
 from diip_jax.plugs.rules import (
     Averaged,
     Discrepancy,
@@ -150,6 +156,9 @@ class NoiseSettings(Settings):
         remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
             "none", "step" and "block" that fits.
         project: keep z on its sphere (BIRD, Algorithm 1 line 5; DIIP's paper does not say).
+        refresh: at how many of the visited timesteps an iteration evaluates the network, by turns, see
+            `diip_jax.DDIM`; 0: at all.
+        final_rate: share of the learning rates that is left at the end of the budget, along a cosine; 1: they stay.
     """
 
     stride: int = 100
@@ -157,10 +166,58 @@ class NoiseSettings(Settings):
     gradient: Gradient = "detached"
     remat: Literal["auto", Remat] = "auto"
     project: bool = True
+    refresh: int = 0
+    final_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refresh < 0:
+            raise ValueError(f"refresh={self.refresh}: expected 0 for all timesteps, or how many an iteration")
+        if self.refresh and self.gradient != "detached":
+            raise ValueError(
+                f"refresh={self.refresh}: a kept eps has no gradient; use gradient='detached' or refresh=0"
+            )
+        if not 0 < self.final_rate <= 1:
+            raise ValueError(f"final_rate={self.final_rate}: expected above 0, at most 1")
 
     def _of_ddim(self) -> dict[str, Any]:
-        names = ("learning_rate", "max_iterations", "stride", "variant", "gradient", "remat", "project")
-        return {name: getattr(self, name) for name in names}
+        names = ("max_iterations", "stride", "variant", "gradient", "remat", "project")
+        own = {"learning_rate": self._rate(self.learning_rate), "refresh": self.refresh or "all"}
+        return {name: getattr(self, name) for name in names} | own
+
+    def _rate(self, first: float) -> Any:
+        """A rate of Adam as the methods take it."""
+        if self.final_rate == 1:
+            return first
+        return decay(optax.cosine_decay_schedule, first, self.max_iterations, alpha=self.final_rate)
+
+
+@dataclass(frozen=True)
+class BlindSettings(NoiseSettings):
+    """Settings of `diip_jax.Blind`: those of `NoiseSettings`, and two of its own.
+
+    Attributes:
+        ridge: noise to signal of the inverse of the blur, see `diip_jax.SpectralBlur`.
+        outliers: how soon a pixel counts as one, see `diip_jax.Cauchy`; 0 for never.
+    """
+
+    stopping: Stopping = "budget"
+    stride: int = 200
+    refresh: int = 1
+    final_rate: float = FINAL_RATE
+    ridge: float = Blind.ridge
+    outliers: float = Blind.outliers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.operator()
+        Cauchy(self.outliers)
+
+    def operator(self) -> PictureOperator:
+        return SpectralBlur(self.ridge)
+
+    def method(self, prior: Any) -> Blind:
+        return Blind(prior, self.rule(), ridge=self.ridge, outliers=self.outliers, **self._of_ddim())
 
 
 @dataclass(frozen=True)
@@ -278,7 +335,10 @@ class BIRDSettings(NoiseSettings):
         return _KERNELS[self.kernel_model](self.kernel_size)
 
     def method(self, prior: Any) -> BIRD:
-        of_eta: dict[str, Any] = {"operator_learning_rate": self.operator_learning_rate, "updates": self.updates}
+        of_eta: dict[str, Any] = {
+            "operator_learning_rate": self._rate(self.operator_learning_rate),
+            "updates": self.updates,
+        }
         return BIRD(prior, self.operator(), self.rule(), **of_eta, **self._of_ddim())
 
 
@@ -331,7 +391,12 @@ class DIPSettings(Settings):
 
 _OF_NETWORK = ("levels", "channels", "skip_channels", "upsampling", "input_channels", "input_noise")
 
-METHODS: dict[str, type[Settings]] = {"diip": DIIPSettings, "bird": BIRDSettings, "dip": DIPSettings}
+METHODS: dict[str, type[Settings]] = {
+    "blind": BlindSettings,
+    "diip": DIIPSettings,
+    "bird": BIRDSettings,
+    "dip": DIPSettings,
+}
 
 
 def settings_named(name: str, given: Mapping[str, Any], preset: str | None = None) -> Settings:

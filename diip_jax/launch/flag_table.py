@@ -44,8 +44,9 @@ _HELP: dict[str, dict[str, str]] = {
         "process_id": "elsewhere: which one this is, counted from 0",
     },
     "Method": {
-        "method": "diip: whatever is wrong with the image; bird: the kind of degradation is known; dip: as diip, with "
-        "an untrained network in the prior's place. The flags below are its settings",
+        "method": "blind: whatever is wrong with the image: noise, blur, JPEG, low resolution, dead pixels; diip: the "
+        "paper's method for that; bird: the kind of degradation is known; dip: as diip, with an untrained network "
+        "in the prior's place. The flags below are its settings",
         "preset": "published settings for what is not given: paper (diip, bird), or code (bird, dip), the released one",
     },
 }
@@ -63,6 +64,10 @@ METHOD_HELP = {
     "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
     "block too; auto: the first that fits into a quarter of the device's memory",
     "variant": "DDIM as in the released code of BIRD, or as in the paper",
+    "refresh": "visited timesteps at which an iteration evaluates the network, by turns; 0: all of them",
+    "final_rate": "share of the learning rate that is left at the end of the budget, along a cosine",
+    "ridge": "blind: noise to signal of the inverse of the blur that is found",
+    "outliers": "blind: how soon a pixel that fits nothing loses its say; 0: never",
     "project": "keep the noise on its sphere",
     "stopping": "rule that ends the iteration (paper, robust, combined: the first of two; averaged: the mean of the "
     "last iterates of robust)",
@@ -149,7 +154,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_string, "coordinator", None)
     define(flags.DEFINE_integer, "num_processes", None, lower_bound=1)
     define(flags.DEFINE_integer, "process_id", None, lower_bound=0)
-    define(flags.DEFINE_enum, "method", "diip", list(METHODS))
+    define(flags.DEFINE_enum, "method", "blind", list(METHODS))
     define(flags.DEFINE_string, "preset", None)
     for name, line in METHOD_HELP.items():
         _define_setting(name, line, values)

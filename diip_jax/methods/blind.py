@@ -1,8 +1,8 @@
 """The blind default: noise, blur, JPEG, low resolution, dead pixels and mixtures of them, and nobody says which.
 
-DIIP's inversion of a frozen diffusion model with three things that neither paper has: the blur is read off the picture's
-own spectrum beforehand (`SpectralBlur`), pixels that fit nothing lose their say (`Cauchy`), and the network is evaluated
-at one timestep an iteration (`refresh`). With a rate that falls to a tenth the run ends where it should, and needs no
+DIIP's inversion of a frozen diffusion model with three things that neither paper has: the blur is read off the
+picture's own spectrum beforehand (`SpectralBlur`), pixels that fit nothing lose their say (`Cauchy`), and the network
+is evaluated at one timestep an iteration (`refresh`). With a rate that falls the run ends where it should, and needs no
 stopping rule.
 """
 
@@ -20,6 +20,10 @@ from diip_jax.plugs.rules import Never
 from diip_jax.schedule import Variant
 from diip_jax.solve.problem import Problem
 
+# Share of the rate that is left at the end. Each refreshed eps draws the image towards the prior, each step towards y:
+# what the rate ends at is how far the image may stay from smooth.
+FINAL_RATE = 0.15
+
 
 @plug(data=("prior", "rule", "learning_rate", "ridge", "outliers"))
 class Blind:
@@ -28,7 +32,7 @@ class Blind:
     Attributes:
         prior: a `Prior`, or anything that `ddim` takes.
         rule: when to stop; the budget alone needs no more, see docs/blind.md.
-        learning_rate: the first of Adam on z; it falls to a tenth along a cosine over `max_iterations`.
+        learning_rate: of Adam on z, as `diip_jax.opt` takes it; None: 0.01, which falls along a cosine over the budget.
         ridge: see `SpectralBlur`.
         outliers: see `Cauchy`.
         max_iterations: the budget.
@@ -38,8 +42,8 @@ class Blind:
 
     prior: Any
     rule: Any = Never()
-    learning_rate: Any = 0.01
-    ridge: Any = 0.2
+    learning_rate: Any = None
+    ridge: Any = 0.3
     outliers: Any = 0.5
     max_iterations: int = 200
     stride: int = 200
@@ -55,12 +59,12 @@ class Blind:
 
     def problem(self) -> Problem:
         """The plugs."""
-        rate = decay(optax.cosine_decay_schedule, self.learning_rate, self.max_iterations, alpha=0.1)
+        falling = decay(optax.cosine_decay_schedule, 0.01, self.max_iterations, alpha=FINAL_RATE)
         return Problem(
             generator=noise_of(self),
             operator=SpectralBlur(self.ridge),
             loss=Cauchy(self.outliers),
             rule=self.rule,
-            optimizer=opt(optax.adam, rate),
+            optimizer=opt(optax.adam, falling if self.learning_rate is None else self.learning_rate),
             max_iterations=self.max_iterations,
         )

@@ -36,8 +36,8 @@ class Cauchy:
     """E = mean of s^2 / c log(1 + c q / s^2) over the pixels, q the mean square of a pixel's errors over its channels.
 
     A pixel that is far off (an impulse, dead pixels, dust) counts less the farther it is: its weight in the gradient is
-    1 / (1 + c q / s^2). The scale s^2 is the median of q over the image, so that nothing has to be said of the noise, but at least that of 7
-    grey levels.
+    1 / (1 + c q / s^2). The scale s^2 is the median of q over the image, so that nothing has to be said of the noise,
+    but at least that of 7 grey levels.
 
     Attributes:
         outliers: c, from 0 on: how soon a pixel counts as one; 0 is `mse`.

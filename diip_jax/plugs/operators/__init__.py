@@ -3,6 +3,7 @@
 operator       what an operator is; identity, mask
 kernels        where a blur kernel comes from: a network, logits, or what is known
 blurs          blur by one kernel, or by one that changes over the image
+spectral_blur  a Gaussian that the spectrum of y shows
 compositions   what may follow: down-sampling, gain and offset
 """
 
@@ -17,6 +18,8 @@ from diip_jax.plugs.operators.kernels import (
     to_centre,
 )
 from diip_jax.plugs.operators.operator import Identity, Mask, Operator, PictureOperator, given
+from diip_jax.plugs.operators.spectral_blur import SpectralBlur
+from diip_jax.plugs.operators.spectrum import SpectralFit, fit_spectrum
 
 __all__ = [
     "Blur",
@@ -32,8 +35,11 @@ __all__ = [
     "Mask",
     "Operator",
     "PictureOperator",
+    "SpectralBlur",
+    "SpectralFit",
     "VaryingBlur",
     "convolve",
+    "fit_spectrum",
     "given",
     "to_centre",
 ]

@@ -32,7 +32,7 @@ class SpectralBlur(PictureOperator):
             left to the prior.
     """
 
-    ridge: Any = 0.2
+    ridge: Any = 0.3
 
     def __post_init__(self) -> None:
         check_above("ridge", self.ridge, 0)

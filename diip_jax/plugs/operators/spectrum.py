@@ -1,14 +1,14 @@
 """What the power spectrum of a picture says of its blur: a Gaussian's covariance, told nothing, in closed arithmetic.
 
-The power spectrum of natural pictures falls as |f|^-alpha (Field, 1987). A blur by a Gaussian of covariance S multiplies
-it by exp(-4 pi^2 f^T S f), white noise adds a constant:
+The power spectrum of natural pictures falls as |f|^-alpha (Field, 1987). A blur by a Gaussian of covariance S
+multiplies it by exp(-4 pi^2 f^T S f), white noise adds a constant:
 
     P(f) = A |f|^-alpha exp(-4 pi^2 f^T (S + S_0) f) + N,
 
-S_0 = 0.35^2 px^2 being what lens and sensor do to pictures that nobody would call blurred. The five kinds of unknowns are
-fitted to the logarithm of the periodogram of the Hann-windowed picture, averaged over the channels and over rings and
-sectors of frequencies: a maximum a posteriori estimate in which the model's own error, not the periodogram's, is what
-keeps a bin from being believed. Motion along a line has a spectrum that falls across it, so that S is long along it.
+S_0 = 0.35^2 px^2 being what lens and sensor do to pictures that nobody would call blurred. The unknowns are fitted to
+the logarithm of the periodogram of the Hann-windowed picture, averaged over the channels and over rings and sectors of
+frequencies: a maximum a posteriori estimate in which the model's own error, not the periodogram's, is what keeps a bin
+from being believed. Motion along a line has a spectrum that falls across it, so that S is long along it.
 """
 
 from functools import lru_cache
@@ -53,7 +53,7 @@ class SpectralFit(NamedTuple):
 
 
 class _Bins(NamedTuple):
-    """Of the rings' sectors: how frequencies are averaged into them, their mean f_y^2, f_x^2, f_y f_x, log|f|, weight."""
+    """The rings' sectors: how frequencies are averaged into them; mean f_y^2, f_x^2, f_y f_x and log|f|; weights."""
 
     average: np.ndarray
     squares: np.ndarray
@@ -72,7 +72,9 @@ def _bins(height: int, width: int) -> _Bins:
     member = number.reshape(-1, 1) == np.arange(len(_MISFIT) * _SECTORS)
     count = member.sum(axis=0)
     average = member / np.maximum(count, 1)
-    mean = [np.asarray(v).reshape(-1) @ average for v in (f_y**2, f_x**2, f_y * f_x, np.log(np.maximum(frequency, 1e-3)))]
+    mean = [
+        np.asarray(v).reshape(-1) @ average for v in (f_y**2, f_x**2, f_y * f_x, np.log(np.maximum(frequency, 1e-3)))
+    ]
     # The logarithm of a mean of n exponentially distributed powers has variance 1 / n.
     variance = np.repeat(np.square(_MISFIT), _SECTORS) + 1 / np.maximum(count, 1)
     weight = np.where(count > 0, 1 / variance, 0) * 2 / _SECTORS
@@ -84,7 +86,7 @@ def fit_spectrum(y: Observed) -> SpectralFit:
 
     A picture of few pixels shows none. Blurs are told apart from sharp pictures from about 0.5 px on.
     """
-    bins = _Bins(*map(jnp.asarray, _bins(*y.shape[:2])))
+    bins = _bins(*y.shape[:2])
     powers = jnp.log(_periodogram(y).reshape(-1) @ bins.average + 1e-9)
 
     def cost(p: Float[Array, " 14"]) -> Scalar:
@@ -92,7 +94,12 @@ def fit_spectrum(y: Observed) -> SpectralFit:
         amplitude = p[0] + jnp.tile(p[6:], len(_MISFIT))
         signal = amplitude - p[1] * (bins.log_frequency - np.log(0.1)) - 4 * np.pi**2 * variances @ bins.squares
         misfit = jnp.sum(bins.weight * (powers - jnp.logaddexp(signal, p[5])) ** 2)
-        return misfit + ((p[1] - _ALPHA[0]) / _ALPHA[1]) ** 2 + _PRIOR * jnp.sum(p[2:5] ** 2) + jnp.sum(p[6:] ** 2) / _DIRECTIONS**2
+        return (
+            misfit
+            + ((p[1] - _ALPHA[0]) / _ALPHA[1]) ** 2
+            + _PRIOR * jnp.sum(p[2:5] ** 2)
+            + jnp.sum(p[6:] ** 2) / _DIRECTIONS**2
+        )
 
     at = powers.reshape(-1, _SECTORS).mean(axis=1)
     adam = optax.adam(optax.cosine_decay_schedule(0.08, _ITERATIONS))
