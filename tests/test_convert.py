@@ -198,7 +198,7 @@ def test_an_assumed_schedule_is_said(folder, caplog):
     [
         ("_class_name", "UNet2DConditionModel"),
         ("act_fn", "gelu"),
-        ("add_attention", False),
+        ("add_attention", None),
         ("attn_norm_num_groups", 2),
         ("center_input_sample", True),
         ("class_embed_type", "timestep"),

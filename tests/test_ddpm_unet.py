@@ -16,7 +16,7 @@ from torch_networks import DDPMNetwork, diffusers_network, prior_of, randomise
 from diip_jax import models
 from diip_jax.convert.presets import PRESETS
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
-from diip_jax.prior import Prior, param_shapes
+from diip_jax.prior import Prior, param_shapes, random_prior
 
 TOLERANCE = 1e-5
 TIMESTEPS = (0, 100, 500, 999)
@@ -33,6 +33,7 @@ TINY_CASES = {
         (6, 10),
     ),
     "no attention but in the middle": (replace(TINY, attention_levels=(False, False)), (2, 4)),
+    "no attention": (replace(TINY, attention_levels=(False, False), middle_attention=False), (6, 4)),
     "grey, heads of 4": (replace(TINY, in_channels=1, out_channels=1, head_channels=4), (8, 8)),
     "cosines first, frequency shift 0": (replace(TINY, cos_first=True, freq_shift=0.0), (8, 6)),
     "symmetric down-sampling, eps 1e-5": (replace(TINY, symmetric_downsample=True, norm_eps=1e-5), (10, 6)),
@@ -131,6 +132,18 @@ def test_bfloat16_computes_in_bfloat16_and_stays_near_float32():
     assert 1e-4 < error < 0.02
 
 
+def test_without_attention_and_group_norm_a_place_sees_its_surroundings_only():
+    config = replace(TINY, attention_levels=(False, False), middle_attention=False, norm="pixel")
+    network = models.network(config)
+    x, t = jax.random.normal(jax.random.key(0), (1, 72, 80, 3)), jnp.array([300.0])
+    params = random_prior(config, 0).params
+    run = jax.jit(lambda x: network.apply({"params": params}, x, t), compiler_options=QUICK)
+    whole, part = np.asarray(run(x)), np.asarray(run(x[:, :, 8:]))
+    # 26 pixels is the reach of TINY's convolutions: of the cut side's padding nothing is seen from there on.
+    np.testing.assert_allclose(whole[:, :, 8 + 26 :], part[:, :, 26:], rtol=1e-5, atol=1e-5)
+    assert np.abs(whole[:, :, 8:12] - part[:, :, :4]).max() > 1e-2
+
+
 def test_a_size_that_the_levels_do_not_divide_is_an_error():
     config = TINY_CASES["three levels, attention below the top"][0]
     prior = Prior({}, config)
@@ -145,6 +158,7 @@ def test_a_size_that_the_levels_do_not_divide_is_an_error():
     [
         ({"attention_levels": (True,)}, "attention_levels has 1 entries"),
         ({"norm_groups": 3}, "norm_groups=3"),
+        ({"norm_groups": 3, "norm": "pixel"}, "norm_groups=3"),  # its attention still norms by groups
         ({"head_channels": 5}, "heads of 5"),
     ],
 )

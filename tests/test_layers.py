@@ -14,6 +14,7 @@ from diip_jax.models.layers import (
     Conv,
     Dense,
     GroupNorm,
+    PixelNorm,
     UpsampleConv,
     timestep_embedding,
     upsample_nearest,
@@ -80,6 +81,13 @@ def test_group_norm_of_a_constant_is_its_bias():
     bias = random(8)
     given = apply(GroupNorm(2, 1e-6, F32), {"scale": np.ones(8, np.float32), "bias": bias}, x)
     np.testing.assert_allclose(given, np.broadcast_to(bias, x.shape), atol=1e-6)
+
+
+def test_pixel_norm():
+    x, scale, bias = 3 * random(2, 5, 4, 6) + 1, random(6, seed=1), random(6, seed=2)
+    given = apply(PixelNorm(1e-6, F32), {"scale": scale, "bias": bias}, x)
+    expected = F.layer_norm(torch.from_numpy(x), (6,), torch.from_numpy(scale), torch.from_numpy(bias), 1e-6)
+    np.testing.assert_allclose(given, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])

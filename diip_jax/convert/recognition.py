@@ -49,14 +49,19 @@ def _layout(shapes: Shapes) -> tuple[str, dict[str, Any]]:
 
 
 def _ddpm_layout(shapes: Shapes, family: str) -> dict[str, Any]:
-    block, attention = {
-        "ddpm": ("down.{}.block.{}.conv1.weight", "down.{}.attn.0.norm.weight"),
-        "diffusers": ("down_blocks.{}.resnets.{}.conv1.weight", "down_blocks.{}.attentions.0.group_norm.weight"),
+    block, attention, middle = {
+        "ddpm": ("down.{}.block.{}.conv1.weight", "down.{}.attn.0.norm.weight", "mid.attn_1.norm.weight"),
+        "diffusers": (
+            "down_blocks.{}.resnets.{}.conv1.weight",
+            "down_blocks.{}.attentions.0.group_norm.weight",
+            "mid_block.attentions.0.group_norm.weight",
+        ),
     }[family]
     levels = range(_count(shapes, lambda level: block.format(level, 0)))
     return {
         "block_channels": tuple(shapes[block.format(level, 0)][0] for level in levels),
         "attention_levels": tuple(attention.format(level) in shapes for level in levels),
+        "middle_attention": middle in shapes,
         "blocks_per_level": _count(shapes, lambda j: block.format(0, j)),
         "in_channels": shapes["conv_in.weight"][1],
         "out_channels": shapes["conv_out.weight"][0],

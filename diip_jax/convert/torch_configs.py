@@ -35,11 +35,11 @@ _FIXED: _Values = {
     "center_input_sample": (False,),
     "mid_block_scale_factor": (1,),
     "time_embedding_type": ("positional",),
-    "add_attention": (True,),
     "class_embed_type": (None,),
     "mid_block_type": ("UNetMidBlock2D",),
 }
 _DDPM_FIXED: _Values = {
+    "add_attention": (False, True),
     "downsample_padding": (0, 1),
     "downsample_type": ("conv",),
     "upsample_type": ("conv",),
@@ -47,6 +47,7 @@ _DDPM_FIXED: _Values = {
     "num_class_embeds": (None,),
 }
 _ADM_FIXED: _Values = {
+    "add_attention": (True,),
     "downsample_padding": (1,),
     "downsample_type": ("conv", "resnet"),
     "resnet_time_scale_shift": ("default", "scale_shift"),
@@ -132,6 +133,7 @@ def _ddpm_model(config: Mapping[str, Any], common: dict[str, Any]) -> DDPMUNetCo
         cos_first=config["flip_sin_to_cos"],
         freq_shift=float(config["freq_shift"]),
         symmetric_downsample=config["downsample_padding"] == 1,
+        middle_attention=config.get("add_attention", True),
     )
 
 
@@ -245,6 +247,7 @@ def to_diffusers(model: ModelConfig) -> dict[str, Any]:
             "freq_shift": model.freq_shift,
             "flip_sin_to_cos": model.cos_first,
             "downsample_padding": int(model.symmetric_downsample),
+            "add_attention": model.middle_attention,
         }
     down = ["AttnDownBlock2D" if attention else plain for attention in model.attention_levels]
     return own | {

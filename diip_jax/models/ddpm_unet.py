@@ -5,12 +5,24 @@ work at the image's own size.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Num
-from diip_jax.models.layers import FLOAT32, Attention, Conv, Dense, GroupNorm, UpsampleConv, timestep_embedding
+from diip_jax.models.layers import (
+    FLOAT32,
+    Attention,
+    Conv,
+    Dense,
+    GroupNorm,
+    PixelNorm,
+    UpsampleConv,
+    timestep_embedding,
+)
+
+Norm = Literal["group", "pixel"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +33,10 @@ class DDPMUNetConfig:
         image_size: side in pixels of the images it was trained on; the network itself takes any height and width that
             are multiples of `2 ** (levels - 1)`.
         block_channels: width of each level, full resolution first.
-        attention_levels: for each level, whether its blocks are followed by self-attention (the middle always is).
+        attention_levels: for each level, whether its blocks are followed by self-attention.
+        middle_attention: whether the middle has self-attention (diffusers: `add_attention`).
+        norm: "group", or "pixel": each pixel over its channels, so that a network without attention is local and does
+            the same in a picture of any size; `norm_groups` is then unused.
         blocks_per_level: residual blocks a level on the way down; one more on the way up.
         head_channels: width of an attention head; None is a single head (all published DDPM files).
         cos_first, freq_shift: layout of the timestep embedding (diffusers: `flip_sin_to_cos`, `freq_shift`).
@@ -41,6 +56,8 @@ class DDPMUNetConfig:
     cos_first: bool = False
     freq_shift: float = 1.0
     symmetric_downsample: bool = False
+    middle_attention: bool = True
+    norm: Norm = "group"
 
     def __post_init__(self) -> None:
         if len(self.attention_levels) != len(self.block_channels):
@@ -48,9 +65,11 @@ class DDPMUNetConfig:
                 f"attention_levels has {len(self.attention_levels)} entries, block_channels "
                 f"{len(self.block_channels)}: give one of each per level"
             )
-        attended = (*self.attention_levels[:-1], True)  # the middle has the last level's width
-        for width, attention in zip(self.block_channels, attended, strict=True):
-            if width % self.norm_groups:
+        if self.norm not in get_args(Norm):
+            raise ValueError(f"norm={self.norm!r}: expected one of {', '.join(get_args(Norm))}")
+        last = self.attention_levels[-1] or self.middle_attention  # the middle has the last level's width
+        for width, attention in zip(self.block_channels, (*self.attention_levels[:-1], last), strict=True):
+            if (self.norm == "group" or attention) and width % self.norm_groups:
                 raise ValueError(f"a level of {width} channels does not split into norm_groups={self.norm_groups}")
             if attention and self.head_channels is not None and width % self.head_channels:
                 raise ValueError(f"a level of {width} channels does not split into heads of {self.head_channels}")
@@ -59,6 +78,12 @@ class DDPMUNetConfig:
     def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
         return 2 ** (len(self.block_channels) - 1)
+
+    def normalisation(self, dtype: jnp.dtype, name: str) -> nn.Module:
+        """A layer of the network's kind of normalisation."""
+        if self.norm == "pixel":
+            return PixelNorm(self.norm_eps, dtype, name=name)
+        return GroupNorm(self.norm_groups, self.norm_eps, dtype, name=name)
 
 
 class ResBlock(nn.Module):
@@ -70,11 +95,10 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"], time: Float[Array, "B d"]) -> Float[Array, "B H W f"]:
-        groups, eps = self.config.norm_groups, self.config.norm_eps
-        h = nn.silu(GroupNorm(groups, eps, self.dtype, name="norm1")(x))
+        h = nn.silu(self.config.normalisation(self.dtype, "norm1")(x))
         h = Conv(self.features, dtype=self.dtype, name="conv1")(h)
         h = h + Dense(self.features, self.dtype, name="time_projection")(time)[:, None, None, :]
-        h = nn.silu(GroupNorm(groups, eps, self.dtype, name="norm2")(h))
+        h = nn.silu(self.config.normalisation(self.dtype, "norm2")(h))
         h = Conv(self.features, dtype=self.dtype, name="conv2")(h)
         if x.shape[-1] != self.features:
             x = Dense(self.features, self.dtype, name="shortcut")(x)
@@ -110,7 +134,7 @@ class DDPMUNet(nn.Module):
                 h = Conv(width, 3, 2, padding, self.dtype, name=f"down_{level}_downsample")(h)
                 skips.append(h)
 
-        h = self._block("middle", 0, width, True, h, time)
+        h = self._block("middle", 0, width, c.middle_attention, h, time)
         h = self._block("middle", 1, width, False, h, time)
 
         for level in reversed(range(len(c.block_channels))):
@@ -121,7 +145,7 @@ class DDPMUNet(nn.Module):
             if level > 0:
                 h = UpsampleConv(width, self.dtype, name=f"up_{level}_upsample")(h)
 
-        h = nn.silu(GroupNorm(c.norm_groups, c.norm_eps, self.dtype, name="norm_out")(h))
+        h = nn.silu(c.normalisation(self.dtype, "norm_out")(h))
         return Conv(c.out_channels, dtype=self.dtype, name="conv_out")(h).astype(x.dtype)
 
     def _block(self, place: str, j: int, width: int, attention: bool, h: Array, time: Array) -> Array:

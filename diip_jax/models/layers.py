@@ -96,6 +96,26 @@ class GroupNorm(nn.Module):
         return (centred * gain + bias).astype(self.dtype)
 
 
+class PixelNorm(nn.Module):
+    """Layer normalisation of each pixel over its channels, biased variance (Ba et al., 2016).
+
+    Unlike group normalisation it looks at no other pixel: what a convolutional network makes of a place depends neither
+    on the picture's size nor on what is far away.
+    """
+
+    eps: float
+    dtype: jnp.dtype = FLOAT32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        x, scale, bias = (a.astype(_at_least_float32(self.dtype)) for a in (x, scale, bias))
+        centred = x - x.mean(axis=-1, keepdims=True)
+        gain = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
+        return (centred * gain * scale + bias).astype(self.dtype)
+
+
 class Attention(nn.Module):
     """Residual self-attention over all pixels, softmax in float32, logits scaled by 1/sqrt(C / heads)."""
 
