@@ -55,8 +55,8 @@ def _backward(padding: Padding, stride: int, residuals: tuple[Array, Array], g: 
     x, kernel = residuals
     kernel_gradient = None
     if x.shape[3] == kernel.shape[2]:
-        by_taps, transposed = (partial(f, padding, stride) for f in (_kernel_gradient_by_taps, _kernel_gradient))
-        kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=transposed)
+        on_cpu, transposed = (partial(f, padding, stride) for f in (_kernel_gradient_on_cpu, _kernel_gradient))
+        kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=on_cpu, default=transposed)
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if stride == 1:
         rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
@@ -74,8 +74,10 @@ def _kernel_gradient(padding: Padding, stride: int, x: Array, kernel: Array, g: 
 
 # XLA's CPU backend takes the other as a convolution whose window is as large as the image: in a loop an iteration of
 # DIP takes 25 times as long. With pixels along one axis the products run at the machine's peak, along three at a third.
-def _kernel_gradient_by_taps(padding: Padding, stride: int, x: Array, kernel: Array, g: Array) -> Array:
+def _kernel_gradient_on_cpu(padding: Padding, stride: int, x: Array, kernel: Array, g: Array) -> Array:
     """The same as a matrix product for each of the kernel's taps: of what it has seen of the image, and g."""
+    if stride == 1 and padding == ((1, 1), (1, 1)) and winograd.suits_gradient(x, kernel):
+        return winograd.kernel_gradient(x, g)
     (top, bottom), (left, right) = padding
     padded = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
     _, rows, columns, channels = g.shape
