@@ -8,7 +8,8 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array, Float, Images, Num
+from diip_jax.array_types import Array, Images, Timesteps
+from diip_jax.prediction import Denoised
 from diip_jax.schedule import Schedule, Variant, steps
 
 Gradient = Literal["detached", "full"]
@@ -16,19 +17,17 @@ Remat = Literal["none", "step", "block"]
 
 
 @runtime_checkable
-class NoisePredictor(Protocol):
-    """What DDIM needs of a prior: eps_theta and the schedule that it was trained with."""
+class Denoiser(Protocol):
+    """What DDIM needs of a prior: eps_theta, the x0_hat that goes with it, and the schedule of its training."""
 
     @property
     def schedule(self) -> Schedule: ...
 
-    def eps(
-        self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"], *, remat_blocks: bool = False
-    ) -> Float[Array, "B H W C"]: ...
+    def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised: ...
 
 
 def reverse(
-    prior: NoisePredictor,
+    prior: Denoiser,
     z: Images,
     stride: int = 100,
     *,
@@ -49,9 +48,10 @@ def reverse(
         stride: delta_t, a divisor of the schedule's T; T / stride network evaluations.
         variant: "code" (BIRD's release): t = 900, ..., 0 and x0_hat clipped to [-1, 1] at every step, so that the
             direction (eq. 18) is re-derived from the clipped x0_hat. "paper": t = 1000, ..., stride, no clipping.
-        gradient: how reverse-mode differentiation goes through it. "detached" holds the network's output constant, as
-            BIRD's released code does: no network backward, no activations kept, d x_0 / d z diagonal. "full" is the
-            papers' formula: through the network.
+        gradient: how reverse-mode differentiation goes through it. "detached" holds eps_theta constant, as BIRD's
+            released code does: no network backward, no activations kept, d x_0 / d z diagonal. Whatever the network's
+            output is, it is eps_theta that is held, and d x0_hat / d x_t = 1 / sqrt(alpha_bar_t). "full" is the papers'
+            formula: through the network.
         remat: what the backward pass of "full" computes again to save memory. "none": nothing, the activations of all
             steps are kept. "step": it keeps x_t of every step, and the activations of one step at a time. "block":
             within that step it keeps only what passes between the network's residual blocks.
@@ -67,10 +67,9 @@ def reverse(
 
     def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         t, alpha_bar, alpha_bar_next = at
-        # Stopped before the network, not behind it: differentiation then never traces the network at all.
-        network_input = jax.lax.stop_gradient(x_t) if gradient == "detached" else x_t
-        eps = prior.eps(network_input, jnp.full(x_t.shape[:1], t), remat_blocks=remat == "block")
-        x0_hat = (x_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
+        eps, x0_hat = prior.denoise(
+            x_t, jnp.full(x_t.shape[:1], t), hold_eps=gradient == "detached", remat_blocks=remat == "block"
+        )
         if variant == "code":
             x0_hat = jnp.clip(x0_hat, -1.0, 1.0)
             eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
@@ -93,7 +92,7 @@ def check_settings(schedule: Schedule, stride: int, variant: Variant, gradient: 
 
 
 def invert(
-    prior: NoisePredictor,
+    prior: Denoiser,
     x: Images,
     stride: int = 100,
     *,
@@ -124,7 +123,7 @@ def invert(
         t, alpha_bar, alpha_bar_next = at
 
         def solve(_: Array, x_t: Array) -> Array:
-            eps = prior.eps(x_t, jnp.full(x_t.shape[:1], t))
+            eps = prior.denoise(x_t, jnp.full(x_t.shape[:1], t)).eps
             x0_hat = (x_next - jnp.sqrt(1 - alpha_bar_next) * eps) / jnp.sqrt(alpha_bar_next)
             return jnp.sqrt(alpha_bar) * x0_hat + jnp.sqrt(1 - alpha_bar) * eps
 
@@ -134,7 +133,7 @@ def invert(
 
 
 def _visited(
-    prior: NoisePredictor, stride: int, variant: Variant, dtype: jnp.dtype, t_max: int | None = None
+    prior: Denoiser, stride: int, variant: Variant, dtype: jnp.dtype, t_max: int | None = None
 ) -> tuple[Array, Array, Array]:
     t, alpha_bar, alpha_bar_next = steps(prior.schedule, stride, variant, t_max=t_max)
     return jnp.asarray(t), jnp.asarray(alpha_bar, dtype), jnp.asarray(alpha_bar_next, dtype)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diip_jax import models
-from diip_jax.array_types import Array, Float, Num, Params
+from diip_jax.array_types import Array, Float, Images, Params, Timesteps
 from diip_jax.checkpoint_files import (
     CheckpointError,
     named_leaves,
@@ -23,11 +23,13 @@ from diip_jax.checkpoint_files import (
     read_params,
     write_checkpoint,
 )
-from diip_jax.preconditioning import Prediction, karras_eps
+from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.schedule import Schedule
 
 _FORMAT = "diip_jax-prior-1"
 _DTYPES = ("float32", "bfloat16")
+# What earlier versions wrote for it.
+_FORMER_PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon"}
 
 __all__ = [
     "CheckpointError",
@@ -66,14 +68,17 @@ class Provenance:
 )
 @dataclasses.dataclass(frozen=True)
 class Prior:
-    """A pretrained noise predictor that stays as it is. A pytree: the parameters are its leaves, the rest is static.
+    """A pretrained denoiser that stays as it is. A pytree: the parameters are its leaves, the rest is static.
+
+    A checkpoint that says the wrong thing of itself is put right with `dataclasses.replace`, such as
+    `replace(load_prior(path), prediction="v_prediction")` for one whose output is v although it says "epsilon".
 
     Attributes:
         params: the Flax parameters, float32.
         model: the network's configuration.
         schedule: the noise schedule it was trained with.
         dtype: dtype of its arithmetic, "float32" or "bfloat16".
-        prediction: what its network's output is, see `diip_jax.preconditioning`.
+        prediction: what its network's output is, see `diip_jax.prediction`.
         class_label: the class that a class-conditional network is told; None: no class.
     """
 
@@ -82,35 +87,52 @@ class Prior:
     schedule: Schedule = Schedule()
     provenance: Provenance = Provenance()
     dtype: str = "float32"
-    prediction: Prediction = "eps"
+    prediction: Prediction = "epsilon"
     class_label: int | None = None
+
+    def __post_init__(self) -> None:
+        check_prediction(self.prediction)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the images that the prior was trained on."""
         return (self.model.image_size, self.model.image_size, self.model.in_channels)
 
-    def eps(
-        self, x_t: Float[Array, "B H W C"], t: Num[Array, " B"], *, remat_blocks: bool = False
-    ) -> Float[Array, "B H W C"]:
-        """The predicted noise eps_theta(x_t, t).
+    def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised:
+        """The noise eps_theta(x_t, t) and the image x0_hat that the network finds in x_t, whatever its output is.
 
         Args:
-            x_t: noisy images, float32 of unit variance at the largest t.
+            x_t: noisy images sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) n, float32.
             t: timesteps 0 .. T-1.
+            hold_eps: derivatives are those at constant eps, see `diip_jax.prediction.denoised`: they never reach the
+                network.
             remat_blocks: the backward pass computes the inside of every residual block again, to save memory.
 
         Raises:
             ValueError: a height or width that the network's levels do not divide, or a wrong number of channels.
         """
+        # Stopped before the network, not behind it: differentiation then never traces the network at all.
+        output = self.output(jax.lax.stop_gradient(x_t) if hold_eps else x_t, t, remat_blocks=remat_blocks)
+        return denoised(self.prediction, output, x_t, self._alpha_bar(x_t, t), hold_eps=hold_eps)
+
+    def eps(self, x_t: Images, t: Timesteps, *, remat_blocks: bool = False) -> Images:
+        """The noise of `denoise`."""
+        return self.denoise(x_t, t, remat_blocks=remat_blocks).eps
+
+    def output(self, x_t: Images, t: Timesteps, *, remat_blocks: bool = False) -> Images:
+        """What the network itself says of x_t at t, without a learned variance; arguments and errors as of `denoise`.
+
+        Its training brings it near `diip_jax.prediction.target`.
+        """
         if x_t.ndim != 4:
             raise ValueError(f"x_t has shape {x_t.shape}: expected [B, H, W, C]")
         check_image_shape(self, x_t.shape[1:])
-        network = partial(_apply, self.model, self.dtype, remat_blocks, self.class_label, self.params)
-        if self.prediction == "eps":
-            return network(x_t, t)
-        sigma = jnp.asarray(np.sqrt(1 / self.schedule.alpha_bar - 1), x_t.dtype)
-        return karras_eps(network, x_t, sigma[t.astype(jnp.int32)], self.prediction)
+        inputs, told = network_input(self.prediction, x_t, t, self._alpha_bar(x_t, t))
+        return _apply(self.model, self.dtype, remat_blocks, self.class_label, self.params, inputs, told)
+
+    def _alpha_bar(self, x_t: Images, t: Timesteps) -> Float[Array, " B"]:
+        # float32 first, as the steps of DDIM have it, whatever x_t is.
+        return jnp.asarray(self.schedule.alpha_bar.astype(np.float32), x_t.dtype)[t.astype(jnp.int32)]
 
     def with_dtype(self, dtype: str) -> "Prior":
         """The same prior computing in "float32" or "bfloat16" (parameters stay float32).
@@ -212,12 +234,12 @@ def load_prior(
         schedule = Schedule(**metadata["schedule"])
         provenance = Provenance(**metadata["provenance"])
         stored_dtype = jnp.dtype(metadata["stored_dtype"]).name
-        prediction = metadata.get("prediction", "eps")
-        if prediction not in get_args(Prediction):
-            raise ValueError(f"prediction={prediction!r}")
+        prediction = metadata.get("prediction", "epsilon")
+        prediction = _FORMER_PREDICTIONS.get(prediction, prediction)
+        check_prediction(prediction)
+        prior = Prior(None, model, schedule, provenance, prediction=prediction)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged metadata or another version's ({error}); convert again") from error
-    prior = Prior(None, model, schedule, provenance, prediction=prediction)
     prior = prior.with_dtype(dtype).with_class_label(class_label)  # a mistake there shows before the long part
     params = read_params(path, param_shapes(model), stored_dtype, provenance.params_sha256)
     leaves, structure = jax.tree.flatten(params)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.models import DDPMUNetConfig
+from diip_jax.prediction import denoised
 from diip_jax.prior import Prior, random_prior
 from diip_jax.schedule import Schedule
 
@@ -18,25 +19,33 @@ def tiny_prior(seed: int = 0) -> Prior:
     return random_prior(TINY, seed)
 
 
+class PredictsNoise:
+    """A prior by its eps(x_t, t) and its schedule alone."""
+
+    def denoise(self, x_t, t, *, hold_eps=False, remat_blocks=False):
+        alpha_bar = jnp.asarray(self.schedule.alpha_bar, jnp.float32)[t.astype(jnp.int32)]
+        return denoised("epsilon", self.eps(x_t, t), x_t, alpha_bar, hold_eps=hold_eps)
+
+
 @dataclass(frozen=True)
-class ConstantNoise:
+class ConstantNoise(PredictsNoise):
     """eps_theta(x, t) = c: DDIM is then affine, and everything about it is known in closed form."""
 
     value: float
     schedule: Schedule = Schedule()
 
-    def eps(self, x_t, t, *, remat_blocks=False):
+    def eps(self, x_t, t):
         return jnp.full_like(x_t, self.value)
 
 
 @dataclass(frozen=True)
-class LinearNoise:
+class LinearNoise(PredictsNoise):
     """eps_theta(x, t) = gain * x: a contracting map whose inversion converges."""
 
     gain: float
     schedule: Schedule = Schedule()
 
-    def eps(self, x_t, t, *, remat_blocks=False):
+    def eps(self, x_t, t):
         return self.gain * x_t
 
 

@@ -35,7 +35,7 @@ NETWORKS = {preset: name for name, preset in reversed(PRESETS.items())}
 def file_shapes(preset: Preset) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the preset's file; takes no memory."""
     if not isinstance(preset.model, DDPMUNetConfig):
-        return adm_shapes(preset, image_convolutions=preset.prediction != "eps")
+        return adm_shapes(preset, image_convolutions=preset.prediction != "epsilon")
     with torch.device("meta"):
         state = DDPMNetwork(preset.model).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}

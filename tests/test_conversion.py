@@ -135,7 +135,10 @@ def test_a_checkpoint_of_an_unknown_prediction_is_damaged(tmp_path):
     metadata = json.loads(file.read_text())
     metadata["custom_metadata"]["prediction"] = "velocity"
     file.write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match=r"damaged metadata or another version's \(prediction='velocity'\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"damaged metadata or another version's \(prediction='velocity': expected one of epsilon, .*\)",
+    ):
         load_prior(tmp_path / "prior")
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import LinearNoise, tiny_prior, unchecked
+from networks import LinearNoise, PredictsNoise, tiny_prior, unchecked
 
 from diip_jax.ddim import invert, reverse
 from diip_jax.evaluate.baselines.dreamclean import DreamClean, resample, restore, vps
@@ -14,7 +14,7 @@ from diip_jax.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(PredictsNoise):
     """The exact eps of images x_0 ~ N(mean, std^2 I); x_t has the variance V = alpha_bar std^2 + 1 - alpha_bar."""
 
     mean: float
@@ -25,7 +25,7 @@ class GaussianNoise:
         variance = alpha_bar * self.std**2 + 1 - alpha_bar
         return jnp.sqrt(1 - alpha_bar) * (x_t - jnp.sqrt(alpha_bar) * self.mean) / variance
 
-    def eps(self, x_t, t, *, remat_blocks=False):
+    def eps(self, x_t, t):
         alpha_bar = jnp.asarray(self.schedule.alpha_bar, jnp.float32)[t.astype(jnp.int32)]
         return self.eps_at(x_t, alpha_bar[:, None, None, None])
 

@@ -53,7 +53,7 @@ def test_true_names_and_shapes_map_to_the_published_number_of_parameters(name):
 def test_a_file_is_recognised_or_its_presets_are_listed(name):
     preset = PRESETS[name]
     namesakes = [other for other, of in PRESETS.items() if of == preset]
-    if preset.prediction == "eps":
+    if preset.prediction == "epsilon":
         assert recognise(file_shapes(preset)) == (namesakes, preset)
     else:  # an EDM network and the consistency models made of it have the same shapes
         family = [other for other, of in PRESETS.items() if of.model == preset.model]

@@ -8,6 +8,7 @@ import pytest
 from networks import TINY, images, tiny_prior
 
 from diip_jax.models import DDPMUNetConfig
+from diip_jax.prediction import check_prediction
 from diip_jax.prior import (
     CheckpointError,
     Provenance,
@@ -144,3 +145,30 @@ def test_other_dtypes_and_existing_folders_are_refused(saved, tmp_path):
         save_prior(tmp_path / "x", prior, stored_dtype="int8")
     with pytest.raises(FileExistsError, match="exists already; give another folder or remove it"):
         save_prior(path, prior)
+
+
+def _rewrite_metadata(path, **changes):
+    file = path / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    metadata["custom_metadata"] |= changes
+    file.write_text(json.dumps(metadata))
+
+
+def test_a_checkpoint_of_an_earlier_version_says_eps(saved):
+    _, path = saved
+    assert read_metadata(path)["prediction"] == "epsilon"
+    _rewrite_metadata(path, prediction="eps")
+    assert load_prior(path).prediction == "epsilon"
+
+
+def test_a_prior_may_be_told_what_its_output_is(saved, tmp_path):
+    prior, path = saved
+    right = dataclasses.replace(load_prior(path), prediction="v_prediction")
+    save_prior(tmp_path / "right", right)
+    assert load_prior(tmp_path / "right").prediction == "v_prediction"
+    jax.tree.map(np.testing.assert_array_equal, right.params, prior.params)
+
+
+def test_an_unknown_prediction_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="prediction='eps': expected one of epsilon, v_prediction, sample, edm, cons"):
+        check_prediction("eps")

@@ -19,7 +19,7 @@ from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, no
 from diip_jax.convert.torch_files import ConversionError, StoredWeight, find_source, first_line, read_weights
 from diip_jax.convert.torch_layouts import WeightError
 from diip_jax.convert.weight_mapping import map_weights
-from diip_jax.preconditioning import Prediction
+from diip_jax.prediction import Prediction
 from diip_jax.prior import Prior, Provenance, load_prior, save_prior
 from diip_jax.schedule import Schedule
 
@@ -177,4 +177,4 @@ def _folder_noise(folder: Path) -> tuple[Schedule, Prediction]:
         "%s: no scheduler_config.json: DDPM's schedule is assumed (%s, beta %g to %g, %d timesteps)",
         folder, schedule.beta_schedule, schedule.beta_start, schedule.beta_end, schedule.num_timesteps,
     )  # fmt: skip
-    return schedule, "eps"
+    return schedule, "epsilon"

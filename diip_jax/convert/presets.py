@@ -6,7 +6,7 @@ from diip_jax.convert.torch_configs import KARRAS
 from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
-from diip_jax.preconditioning import Prediction
+from diip_jax.prediction import Prediction
 from diip_jax.schedule import Schedule
 
 
@@ -24,7 +24,7 @@ class Preset:
 
     model: ModelConfig
     schedule: Schedule = Schedule()
-    prediction: Prediction = "eps"
+    prediction: Prediction = "epsilon"
     new_attention_order: bool = False
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
-from diip_jax.preconditioning import SIGMA_DATA, SIGMA_MIN, Prediction
+from diip_jax.prediction import SIGMA_DATA, SIGMA_MIN, Prediction
 from diip_jax.schedule import BetaSchedule, Schedule
 
 # Networks that are told sigma instead of t serve any schedule. This one's sigma is between 0.002 and 80, the range of
@@ -180,7 +180,7 @@ def noise_from_diffusers(config: Mapping[str, Any]) -> tuple[Schedule, Predictio
         ConfigError: as `schedule_from_diffusers`; or a consistency model of other noise than OpenAI's.
     """
     if config.get("_class_name") != "CMStochasticIterativeScheduler":
-        return schedule_from_diffusers(config), "eps"
+        return schedule_from_diffusers(config), "epsilon"
     for key, value in (("sigma_data", SIGMA_DATA), ("sigma_min", SIGMA_MIN), ("sigma_max", 80)):
         if config.get(key) != value:
             raise ConfigError(f"{key}={config.get(key)!r}: supported for a consistency model is {value!r}")

@@ -31,7 +31,7 @@ from diip_jax import distribute
 from diip_jax.api import image_keys
 from diip_jax.array_types import Array, Images, Key, Scalar
 from diip_jax.compiled_loop import planned_bytes
-from diip_jax.ddim import NoisePredictor, invert
+from diip_jax.ddim import Denoiser, invert
 from diip_jax.prior import Prior, check_image_shape
 from diip_jax.schedule import steps
 
@@ -114,7 +114,7 @@ def _program(mesh: Mesh, settings: DreamClean, prior: Prior, part: tuple[Array, 
     return distribute.on_each_device(on_device, mesh)(prior, part)
 
 
-def resample(prior: NoisePredictor, y: Images, keys: Key[Array, " B"], settings: DreamClean) -> Images:
+def resample(prior: Denoiser, y: Images, keys: Key[Array, " B"], settings: DreamClean) -> Images:
     """DreamClean of images `[B, H, W, C]`, float32 in [-1, 1], with one random key for each.
 
     Raises:
@@ -133,11 +133,10 @@ def resample(prior: NoisePredictor, y: Images, keys: Key[Array, " B"], settings:
         def correct(m: Array, y_t: Images) -> Images:
             at_step = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, t), m))(keys)
             noise = jax.vmap(lambda key: jax.random.normal(key, y.shape[1:], y.dtype))(at_step)
-            return vps(y_t, prior.eps(y_t, jnp.full(len(y), t)), noise, alpha_bar, settings.gamma)
+            return vps(y_t, prior.denoise(y_t, jnp.full(len(y), t)).eps, noise, alpha_bar, settings.gamma)
 
         y_t = jax.lax.fori_loop(0, settings.corrections, correct, y_t)
-        eps = prior.eps(y_t, jnp.full(len(y), t))
-        x0_hat = (y_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
+        eps, x0_hat = prior.denoise(y_t, jnp.full(len(y), t))
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
     visited = jnp.asarray(t), jnp.asarray(alpha_bar, y.dtype), jnp.asarray(alpha_bar_next, y.dtype)
