@@ -31,6 +31,15 @@ class HeldOut:
         """Over the timesteps."""
         return sum(self.errors) / len(self.errors)
 
+    def stored(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_stored(content: Mapping[str, Any]) -> "HeldOut":
+        """What `stored` was called of; raises TypeError or KeyError where it is nothing of this kind."""
+        return HeldOut(**{**content, "t": tuple(content["t"]), "errors": tuple(content["errors"])})
+
 
 @dataclasses.dataclass(frozen=True)
 class Card:
@@ -52,22 +61,15 @@ class Card:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     heldout: HeldOut | None = None
 
+    def stored(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
 
-def stored(card: Card) -> dict[str, Any]:
-    """The card as JSON has it."""
-    return dataclasses.asdict(card)
-
-
-def from_stored(content: Mapping[str, Any]) -> Card:
-    """What `stored` was given.
-
-    Raises:
-        TypeError: it is not of this kind.
-    """
-    heldout = content.get("heldout")
-    if heldout is not None:
-        heldout = HeldOut(**{**heldout, "t": tuple(heldout["t"]), "errors": tuple(heldout["errors"])})
-    return Card(**{**content, "heldout": heldout})
+    @staticmethod
+    def from_stored(content: Mapping[str, Any]) -> "Card":
+        """What `stored` was called of; raises TypeError or KeyError where it is nothing of this kind."""
+        heldout = content["heldout"]
+        return Card(**{**content, "heldout": None if heldout is None else HeldOut.from_stored(heldout)})
 
 
 def terms_in_words(card: Card | None) -> str:

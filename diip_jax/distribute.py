@@ -98,7 +98,12 @@ def split(tree: Any, mesh: Mesh) -> Any:
 
 def whole(tree: Any, mesh: Mesh) -> Any:
     """`replicate` over the devices of all processes, each of which hands in the same arrays."""
-    return _of_all_processes(tree, NamedSharding(mesh, _WHOLE))
+    return _of_all_processes(tree, whole_sharding(mesh))
+
+
+def whole_sharding(mesh: Mesh) -> NamedSharding:
+    """Of an array that is whole on every device."""
+    return NamedSharding(mesh, _WHOLE)
 
 
 def joined(tree: Any, mesh: Mesh) -> Any:

@@ -287,7 +287,7 @@ def save_prior(
             "provenance": dataclasses.asdict(dataclasses.replace(prior.provenance, params_sha256=sha256)),
             "stored_dtype": stored_dtype,
             "num_params": num_params,
-            "card": None if card is None else cards.stored(card),
+            "card": None if card is None else card.stored(),
         }
 
     facts = {
@@ -310,7 +310,7 @@ def read_card(path: str | os.PathLike[str] | None = None) -> Card | None:
     path = bundled_checkpoint() if path is None else Path(path).absolute()
     content = read_metadata(path).get("card")
     try:
-        return None if content is None else cards.from_stored(content)
+        return None if content is None else Card.from_stored(content)
     except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged card or another version's ({error})") from error
 

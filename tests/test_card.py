@@ -3,7 +3,7 @@ import json
 import pytest
 from networks import tiny_prior
 
-from diip_jax.card import Card, HeldOut, from_stored, markdown, stored, terms_in_words
+from diip_jax.card import Card, HeldOut, markdown, terms_in_words
 from diip_jax.prior import CheckpointError, load_prior, read_card, save_prior
 
 CARD = Card(
@@ -17,10 +17,10 @@ CARD = Card(
 
 
 def test_goes_through_json_unchanged():
-    read = from_stored(json.loads(json.dumps(stored(CARD))))
+    read = Card.from_stored(json.loads(json.dumps(CARD.stored())))
     assert read.heldout == CARD.heldout and read.terms == CARD.terms
     assert read.settings == {"batch_size": 16, "crop": [1, 2, 3, 4]}
-    assert from_stored(json.loads(json.dumps(stored(Card())))) == Card()
+    assert Card.from_stored(json.loads(json.dumps(Card().stored()))) == Card()
 
 
 def test_markdown_says_all_of_it_and_keeps_its_tables_whole():
