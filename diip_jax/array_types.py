@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8, UInt32
 
 Image: TypeAlias = Float[Array, "H W C"]
 Images: TypeAlias = Float[Array, "B H W C"]
@@ -44,4 +44,6 @@ __all__ = [
     "PyTree",
     "Scalar",
     "Timesteps",
+    "UInt8",
+    "UInt32",
 ]

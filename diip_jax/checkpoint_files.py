@@ -26,7 +26,11 @@ class CheckpointError(ValueError):
 
 
 def write_checkpoint(
-    path: Path, params: Any, metadata: Callable[[str], dict[str, Any]], stored_dtype: str = "float32"
+    path: Path,
+    params: Any,
+    metadata: Callable[[str], dict[str, Any]],
+    stored_dtype: str = "float32",
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a new folder, which appears only once it is complete.
 
@@ -35,6 +39,7 @@ def write_checkpoint(
             for once, in the order of their names, and let go once it is written.
         metadata: what to store beside them, as JSON, given their sha256 (see `params_sha256`) as they are stored.
         stored_dtype: of all parameters on disk.
+        texts: files for people beside them, by name.
     """
     from orbax.checkpoint import v1 as ocp  # Orbax is only needed here: importing the package stays quick
 
@@ -52,6 +57,8 @@ def write_checkpoint(
         ocp.partial.finalize(folder)
         # Orbax notes the folder it wrote to; a checkpoint that is passed on should not tell it.
         (folder / "commit_success.txt").write_text("Checkpoint commit was successful\n")
+        for name, text in (texts or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
         os.rename(folder, path)
 
 

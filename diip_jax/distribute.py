@@ -56,6 +56,19 @@ def device_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) ->
     return Mesh(np.array(devices[:batch_size]), (_AXIS,))
 
 
+def mesh_of_all(batch_size: int) -> Mesh:
+    """The devices of all processes; of a single process as many as divide a batch of this size.
+
+    Raises:
+        ValueError: the devices of several processes do not divide it.
+    """
+    devices = jax.devices()
+    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if jax.process_count() > 1 and count < len(devices):
+        raise ValueError(f"batch_size={batch_size}: expected a multiple of the {len(devices)} devices of all processes")
+    return Mesh(np.array(devices[:count]), (_AXIS,))
+
+
 def padded_size(batch_size: int, mesh: Mesh) -> int:
     """The smallest size from `batch_size` on that the devices divide."""
     return -(-batch_size // mesh.size) * mesh.size
@@ -81,6 +94,33 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 def split(tree: Any, mesh: Mesh) -> Any:
     """The arrays of a pytree, each split along its first axis, which the number of devices divides."""
     return jax.device_put(tree, NamedSharding(mesh, _SPLIT))
+
+
+def whole(tree: Any, mesh: Mesh) -> Any:
+    """`replicate` over the devices of all processes, each of which hands in the same arrays."""
+    return _of_all_processes(tree, whole_sharding(mesh))
+
+
+def whole_sharding(mesh: Mesh) -> NamedSharding:
+    """Of an array that is whole on every device."""
+    return NamedSharding(mesh, _WHOLE)
+
+
+def joined(tree: Any, mesh: Mesh) -> Any:
+    """`split` over the devices of all processes, each of which hands in its own rows; process 0 has the first ones."""
+    return _of_all_processes(tree, NamedSharding(mesh, _SPLIT))
+
+
+def _of_all_processes(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree)
+
+
+def of_each_device(tree: Any) -> Any:
+    """Inside `on_each_device`: arrays that are whole on every device, as each device's own.
+
+    Derivatives with respect to them are then each device's own as well, not summed over the devices.
+    """
+    return jax.tree.map(lambda leaf: jax.lax.pcast(leaf, _AXIS, to="varying"), tree)
 
 
 def on_each_device(function: Callable[[Any, Any], Any], mesh: Mesh) -> Callable[[Any, Any], Any]:

@@ -5,14 +5,16 @@ this is noted in `LoadedImage.notes`; 16-bit grey keeps its precision), and the 
 in 16-bit RGB and 2- and 4-bit grey PNGs is not found, so these come out opaque.
 """
 
+import contextlib
 import glob
 import io
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,52 +131,73 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
+        with _image_errors(path):
             if path.exists() and not path.is_file():
                 kind = "a folder" if path.is_dir() else "not a regular file"
                 raise ImageError(path, f"is {kind}; give an image file")
             with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size == 0:
-                    raise ImageError(path, "is empty (zero bytes); get a whole copy of it")
                 mode, rgb, alpha = _decode(file, notes)
-        except ImageError:
-            raise
-        except FileNotFoundError as error:
-            raise ImageError(path, "no such file; check the path") from error
-        except PermissionError as error:
-            raise ImageError(path, "no permission to read it; change its access rights") from error
-        except UnidentifiedImageError as error:
-            raise ImageError(
-                path,
-                f"is not an image of a known format ({', '.join(FORMATS)}), or its header is "
-                "damaged; convert it to PNG",
-            ) from error
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            pixels = re.search(r"\d+", str(error))
-            raise ImageError(
-                path,
-                f"has {pixels[0] if pixels else 'too many'} pixels, more than the limit of "
-                f"{Image.MAX_IMAGE_PIXELS} (a decompression bomb?); make it smaller, or raise "
-                "PIL.Image.MAX_IMAGE_PIXELS",
-            ) from error
-        except _RangeError as error:
-            raise ImageError(path, str(error)) from error
-        except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error on damaged data
-            raise ImageError(
-                path,
-                f"cannot be decoded ({reason(error)}); it is truncated or damaged, get a whole copy "
-                "of it or convert it to PNG",
-            ) from error
     notes += [f"Pillow: {' '.join(str(warning.message).split())}" for warning in caught]
     return LoadedImage(path, rgb, alpha, mode, tuple(notes))
+
+
+def decode_image(file: BinaryIO, name: str | os.PathLike[str]) -> LoadedImage:
+    """`read_image` of an open file that can seek, for threads: what Pillow warns of goes where warnings go.
+
+    A caller turns `PIL.Image.DecompressionBombWarning` into an error, once for the whole process.
+    """
+    notes: list[str] = []
+    with _image_errors(name):
+        mode, rgb, alpha = _decode(file, notes)
+    return LoadedImage(Path(name), rgb, alpha, mode, tuple(notes))
+
+
+@contextlib.contextmanager
+def _image_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever goes wrong inside while an image is read becomes an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(path, "no such file; check the path") from error
+    except PermissionError as error:
+        raise ImageError(path, "no permission to read it; change its access rights") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            path,
+            f"is not an image of a known format ({', '.join(FORMATS)}), or its header is damaged; convert it to PNG",
+        ) from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        pixels = re.search(r"\d+", str(error))
+        raise ImageError(
+            path,
+            f"has {pixels[0] if pixels else 'too many'} pixels, more than the limit of {Image.MAX_IMAGE_PIXELS} (a "
+            "decompression bomb?); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS",
+        ) from error
+    except (_EmptyError, _RangeError) as error:
+        raise ImageError(path, str(error)) from error
+    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error on damaged data
+        raise ImageError(
+            path,
+            f"cannot be decoded ({reason(error)}); it is truncated or damaged, get a whole copy of it or convert it to "
+            "PNG",
+        ) from error
+
+
+class _EmptyError(ValueError):
+    """No byte at all."""
 
 
 class _RangeError(ValueError):
     """Pixel values whose black and white are not known."""
 
 
-def _decode(file: io.BufferedReader, notes: list[str]) -> tuple[str, NDArray[np.float32], NDArray[np.float32] | None]:
+def _decode(file: BinaryIO, notes: list[str]) -> tuple[str, NDArray[np.float32], NDArray[np.float32] | None]:
     """Mode, rgb in [-1, 1] and alpha of the first frame of an open file."""
+    if not file.read(1):
+        raise _EmptyError("is empty (zero bytes); get a whole copy of it")
+    file.seek(0)
     Image.init()
     with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
         mode = image.mode

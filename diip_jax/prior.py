@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diip_jax import card as cards
 from diip_jax import models
 from diip_jax.array_types import Array, Float, Images, Params, Timesteps
+from diip_jax.card import Card
 from diip_jax.checkpoint_files import (
     CheckpointError,
     named_leaves,
@@ -34,6 +36,7 @@ _DTYPES = ("float32", "bfloat16")
 _FORMER_PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon"}
 
 __all__ = [
+    "Card",
     "CheckpointError",
     "Prior",
     "Provenance",
@@ -44,6 +47,7 @@ __all__ = [
     "param_shapes",
     "params_sha256",
     "random_prior",
+    "read_card",
     "read_metadata",
     "save_prior",
 ]
@@ -313,7 +317,9 @@ def load_prior(
     return dataclasses.replace(prior, params=jax.tree.unflatten(structure, leaves))
 
 
-def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str = "float32") -> None:
+def save_prior(
+    path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str = "float32", card: Card | None = None
+) -> None:
     """Writes a prior as an Orbax checkpoint whose metadata holds everything that `load_prior` needs.
 
     dtype and class label are chosen at loading and not stored.
@@ -321,6 +327,7 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
     Args:
         path: folder to write; it must not exist yet. It appears only once it is complete.
         stored_dtype: "float32", or "bfloat16" to halve the size (parameters are rounded to 8 bits of mantissa).
+        card: what to say of where it comes from; also written as README.md into the folder.
 
     Raises:
         FileExistsError: the folder exists.
@@ -332,6 +339,8 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
     if path.exists():
         raise FileExistsError(f"{path}: exists already; give another folder or remove it")
 
+    num_params = sum(math.prod(leaf.shape) for leaf in named_leaves(prior.params).values())
+
     def metadata(sha256: str) -> dict[str, Any]:
         return {
             "format": _FORMAT,
@@ -341,14 +350,37 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
             "prediction": prior.prediction,
             "provenance": dataclasses.asdict(dataclasses.replace(prior.provenance, params_sha256=sha256)),
             "stored_dtype": stored_dtype,
-            "num_params": sum(math.prod(leaf.shape) for leaf in named_leaves(prior.params).values()),
+            "num_params": num_params,
+            "card": None if card is None else card.stored(),
         }
 
-    write_checkpoint(path, prior.params, metadata, stored_dtype)
+    facts = {
+        "network": f"{models.architecture(prior.model)}, {num_params:,} parameters",
+        "images": " x ".join(map(str, prior.image_shape)),
+        "predicts": prior.prediction,
+        "schedule": f"{prior.schedule.beta_schedule}, {prior.schedule.num_timesteps} timesteps",
+        "stored as": stored_dtype,
+    }
+    texts = {} if card is None else {cards.README: cards.markdown(path.name, card, facts)}
+    write_checkpoint(path, prior.params, metadata, stored_dtype, texts)
+
+
+def read_card(path: str | os.PathLike[str] | None = None) -> Card | None:
+    """The card of a checkpoint, None where it has none; of the bundled prior where path is None.
+
+    Raises:
+        CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
+    """
+    path = bundled_checkpoint() if path is None else Path(path).absolute()
+    content = read_metadata(path).get("card")
+    try:
+        return None if content is None else Card.from_stored(content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged card or another version's ({error})") from error
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint says of itself: architecture, model, schedule, prediction, provenance, dtype and size.
+    """What a checkpoint says of itself: architecture, model, schedule, prediction, provenance, dtype, size and card.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.

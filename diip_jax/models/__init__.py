@@ -1,8 +1,10 @@
 """Networks in Flax Linen: the only files of the package that import flax."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from diip_jax.array_types import Params, PRNGKey
 from diip_jax.models.adm_unet import ADMUNet, ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNet, DDPMUNetConfig
 
@@ -35,3 +37,21 @@ def num_classes(config: ModelConfig) -> int | None:
 def architecture(config: ModelConfig) -> str:
     """The name of a configuration's architecture."""
     return next(name for name, cls in CONFIGS.items() if isinstance(config, cls))
+
+
+def initial_params(config: ModelConfig, key: PRNGKey) -> Params:
+    """Parameters that a training begins with.
+
+    The last convolution of every residual block, what attention adds, and the last convolution of all are zero (Ho et
+    al., 2020, released code): every block begins as its shortcut, and the network with no output.
+    """
+    side = config.size_multiple
+    x = jnp.zeros((1, side, side, config.in_channels))
+    params = network(config).init(key, x, jnp.zeros(1))["params"]
+    ends = {"conv2", "out", "conv_out"}
+
+    def begin(path: tuple, leaf: jax.Array) -> jax.Array:
+        layers, kind = [key.key for key in path[:-1]], path[-1].key
+        return jnp.zeros_like(leaf) if kind == "kernel" and layers[-1] in ends else leaf
+
+    return jax.tree_util.tree_map_with_path(begin, params)

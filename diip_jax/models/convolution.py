@@ -69,8 +69,8 @@ def _backward(
     settings = (padding, stride, exactly)
     kernel_gradient = None
     if x.shape[3] == kernel.shape[2]:
-        by_taps, plain = (partial(f, *settings) for f in (_kernel_gradient_by_taps, _kernel_gradient))
-        kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=plain)
+        on_cpu, plain = (partial(f, *settings) for f in (_kernel_gradient_on_cpu, _kernel_gradient))
+        kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=on_cpu, default=plain)
     size = (*x.shape[:3], kernel.shape[2])
     by_convolution, plain = (partial(f, *settings, size) for f in (_image_gradient_by_convolution, _image_gradient))
     return jax.lax.platform_dependent(kernel, g, cpu=by_convolution, default=plain), kernel_gradient
@@ -106,10 +106,12 @@ def _kernel_gradient(
 
 # XLA's CPU backend takes the other as a convolution whose window is as large as the image: in a loop an iteration of
 # DIP takes 25 times as long. With pixels along one axis the products run at the machine's peak, along three at a third.
-def _kernel_gradient_by_taps(
+def _kernel_gradient_on_cpu(
     padding: Padding, stride: int, exactly: jax.lax.Precision, x: Array, kernel: Array, g: Array
 ) -> Array:
     """The same as a matrix product for each of the kernel's taps: of what it has seen of the image, and g."""
+    if stride == 1 and padding == ((1, 1), (1, 1)) and winograd.suits_gradient(x, kernel):
+        return winograd.kernel_gradient(x, g)
     (top, bottom), (left, right) = padding
     padded = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
     _, rows, columns, channels = g.shape

@@ -1,0 +1,13 @@
+"""`python -m diip_jax.train`."""
+
+import sys
+
+try:
+    from diip_jax.train.main import main
+except ModuleNotFoundError as missing:
+    if missing.name != "grain":
+        raise
+    print('diip_jax.train: error: grain is missing; run: pip install "diip_jax[train]"', file=sys.stderr)
+    sys.exit(2)
+
+sys.exit(main(sys.argv[1:]))
