@@ -1,8 +1,9 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diip_jax.plugs.losses import masked_mse, mse
+from diip_jax.plugs.losses import Cauchy, masked_mse, mse
 from diip_jax.plugs.monitors import psnr
 from diip_jax.plugs.rules import Observation
 
@@ -31,3 +32,27 @@ def test_psnr_is_of_the_clipped_image():
     seen = Observation(jnp.int32(0), zero, zero, jnp.asarray(3 * A))
     expected = 10 * np.log10(4 / np.mean((np.clip(3 * A, -1, 1) - B) ** 2))
     np.testing.assert_allclose(psnr(seen, {"clean": jnp.asarray(B)}), expected, rtol=1e-5)
+
+
+def test_cauchy_weighs_a_pixel_by_how_far_it_is_off():
+    loss, y = Cauchy(outliers=0.5), jnp.asarray(B)
+    prediction = y.at[:].add(0.2).at[1, 2].set(3.0)
+    gradient = np.asarray(jax.grad(lambda p: loss(p, y, None))(prediction))
+    squares = np.mean((np.asarray(prediction) - B) ** 2, axis=-1, dtype=np.float64)
+    weights = 1 / (1 + 0.5 * squares / (np.median(squares) / 0.79))
+    expected = weights[..., None] * 2 * (np.asarray(prediction) - B) / B.size
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+    assert weights[1, 2] < 0.05
+
+
+def test_cauchy_without_outliers_is_mse():
+    np.testing.assert_allclose(Cauchy(0)(jnp.asarray(A), jnp.asarray(B), None), np.mean((A - B) ** 2), rtol=1e-4)
+    with pytest.raises(ValueError, match="outliers=-1: expected at least 0"):
+        Cauchy(-1)
+
+
+def test_cauchy_takes_small_errors_for_what_the_prior_cannot_draw():
+    y = jnp.asarray(B)
+    prediction = y.at[0, 0].add(0.03)
+    gradient = jax.grad(lambda p: Cauchy(0.5)(p, y, None))(prediction)
+    np.testing.assert_allclose(gradient[0, 0], 2 * 0.03 / B.size, rtol=0.2)

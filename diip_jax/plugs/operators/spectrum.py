@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from diip_jax.array_types import Array, Float, Observed, Scalar
+from diip_jax.array_types import Any, Array, Float, Observed, Scalar
 
 # Edges of the rings in cycles per pixel, and by how much natural spectra differ from the power law in each (standard
 # deviation of the logarithm of a sector's power). What compression and resampling do is in the outermost ones.
@@ -109,7 +109,7 @@ def fit_spectrum(y: Observed) -> SpectralFit:
         first = jnp.stack([at[3], jnp.float32(_ALPHA[0]), sigma, jnp.float32(0), sigma, at[-1] - 1])
         first = jnp.concatenate([first, jnp.zeros(_SECTORS)]).astype(jnp.float32)
 
-        def step(_: int, state: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
+        def step(_: Any, state: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
             update, moments = adam.update(jax.grad(cost)(state[0]), state[1])
             return state[0] + update, moments
 

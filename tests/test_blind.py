@@ -1,0 +1,71 @@
+"""The blind default, with the tiny prior."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import images, tiny_prior
+
+import diip_jax as dj
+from diip_jax.solve import loop
+
+
+def blind(**settings):
+    return dj.Blind(tiny_prior(), **({"max_iterations": 8, "stride": 250} | settings))
+
+
+def test_an_iteration_costs_one_evaluation():
+    solution = dj.restore(blind(), np.asarray(images(2)))
+    assert (solution.stats["iterations"] == 8).all()
+    assert (solution.stats["evaluations"] == 4 + 8).all()  # all four timesteps once before the first iteration
+
+
+def test_the_last_iterate_is_returned_at_the_end_of_the_budget():
+    solution = dj.restore(blind(), np.asarray(images(1)))
+    assert solution.selected == 7 and solution.reasons == [["budget"]]
+
+
+def test_loss_falls():
+    loss = dj.restore(blind(max_iterations=40, refresh="all"), np.asarray(images(2)), save=("loss",)).traces["loss"]
+    assert (loss[..., -4:].mean(-1) < 0.95 * loss[..., :4].mean(-1)).all()
+
+
+def test_the_blur_that_was_found_is_told():
+    y = np.asarray(images(2))
+    told = dj.restore(blind(), y).operator
+    assert told["kernel"].shape == (2, 1, 15, 15)
+    for given, covariance in zip(y, told["covariance"][:, 0], strict=True):
+        np.testing.assert_allclose(covariance, dj.fit_spectrum(jnp.asarray(given)).covariance, atol=1e-4)
+
+
+def test_an_image_is_restored_alike_in_any_batch():
+    y = np.asarray(images(3))
+    together, alone = dj.restore(blind(), y).images, dj.restore(blind(), y[1:2]).images
+    np.testing.assert_allclose(together[1], alone[0], atol=1e-3)
+
+
+def test_the_rate_falls_over_the_budget():
+    """What Adam moves an element of z by is at most about its rate."""
+    problem, y = blind(project=False, max_iterations=20).problem(), images(1)
+    state = loop.start(problem, (16, 16, 3), y, jax.random.split(jax.random.key(0), 1))
+    steps = []
+    for until in (1, 19, 20):
+        moved = loop.advance(problem, y, state, jnp.int32(until))
+        steps.append(float(jnp.abs(moved.u - state.u).max()))
+        state = moved
+    np.testing.assert_allclose(steps[0], 0.01, rtol=0.01)
+    assert steps[2] < 0.3 * steps[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"ridge": 0.0}, "ridge=0.0: expected above 0"),
+        ({"outliers": -0.1}, "outliers=-0.1: expected at least 0"),
+        ({"max_iterations": 0}, "max_iterations=0: expected at least 1"),
+        ({"refresh": 5}, "refresh=5: expected 'all', or 1 to 4"),
+    ],
+)
+def test_bad_settings_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        blind(**setting).problem()
