@@ -1,7 +1,4 @@
-"""A stopping rule of one's own: a bool per iterate; and, apart from it, which iterate is returned.
-
-python examples/own_rule.py
-"""
+"""A stopping rule of one's own: a bool per iterate; and, apart from it, which iterate is returned."""
 
 from pathlib import Path
 
@@ -37,5 +34,5 @@ prior = dj.load_prior()
 for share in (0.05, 0.02):
     rule = dj.ReturningBest(Stalled(share), sharpness, k_min=5)  # stop when stalled; return the sharpest after k = 5
     solution = dj.restore(dj.DIIP(prior, rule, learning_rate=0.03, stride=250, max_iterations=40), noisy)
-    k, chosen = solution.stats["iterations"][0, 0], solution.selected[0, 0]
-    print(f"share {share}: {solution.reasons[0][0]} after {k} iterations, returned k = {chosen}")
+    k = solution.stats["iterations"][0, 0]
+    print(f"share {share}: {solution.reasons[0][0]} after {k} iterations, returned k = {solution.selected[0, 0]}")
