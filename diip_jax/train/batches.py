@@ -68,16 +68,15 @@ class Prepared:
             if number not in self._unusable:
                 self._unusable.add(number)
                 self._report(f"{error}; left out")
-        self._check_enough(f", the last one because: {error}")
+        self._check_enough(f" ({len(self._unusable)} cannot be used, such as {error})")
 
     def _check_enough(self, why: str) -> None:
         usable = len(self) - len(self._unusable)
         if usable < self._at_least:
-            unusable = f"; {len(self._unusable)} cannot be used{why}" if self._unusable else ""
             raise ImageError(
-                self._pictures.names[0],
-                f"and the others are too few: {usable} pictures to train on, a batch takes {self._at_least}; give more "
-                f"or a smaller --batch_size{unusable}",
+                self._pictures.source,
+                f"has {usable} pictures to train on, fewer than a batch of {self._at_least}: give more, or a smaller "
+                f"--batch_size{why}",
             )
 
 
@@ -113,5 +112,5 @@ def held_out_images(pictures: Pictures, cut: Cut, report: Callable[[str], None])
         except ImageError as error:
             report(f"{error}; left out")
     if not images:
-        raise ImageError(pictures.names[0], "and the others: none can be used as held-out pictures")
+        raise ImageError(pictures.source, f"has no picture that can be used to judge by, of {len(pictures.names)}")
     return np.stack(images)

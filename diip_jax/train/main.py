@@ -24,7 +24,6 @@ from PIL import Image
 
 from diip_jax import command, models
 from diip_jax.image_reading import ImageError
-from diip_jax.images import check_writable
 from diip_jax.launch.console import Console
 from diip_jax.launch.processes import meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
@@ -95,9 +94,9 @@ def _start(values: flags.FlagValues) -> Prior:
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     schedule = given_fields(values, Schedule)
     if values.init_from is None:
-        size = {"image_size": values.image_size or _IMAGE_SIZE}
+        fields = {"image_size": values.image_size or _IMAGE_SIZE} | given_fields(values, DDPMUNetConfig)
         try:
-            model = network_of(values.model, size | given_fields(values, DDPMUNetConfig))
+            model = network_of(values.model, fields)
         except ValueError as error:
             raise command.UsageError(f"--{error}") from error
         params = jax.jit(models.initial_params, static_argnums=0)(model, jax.random.key(values.seed))
@@ -159,7 +158,6 @@ def _train(values: flags.FlagValues) -> int:
                 f"--output_dir={plan.output}: exists already, and no training that could go on lies beside it; give "
                 "another folder"
             )
-        check_writable(plan.training_folder)
         count = sum(leaf.size for leaf in jax.tree.leaves(plan.start.params))
         report(
             f"{count:,} parameters, {plan.start.prediction} in {plan.start.dtype}; {len(plan.pictures.names)} pictures "

@@ -17,16 +17,18 @@ from diip_jax.image_reading import EXTENSIONS, ImageError, LoadedImage, decode_i
 
 class Pictures(NamedTuple):
     """Attributes:
+    source: the folder or file that they are in.
     names: of the pictures, in their order; what errors call them.
     read: the picture of a number; raises ImageError.
     """
 
+    source: Path
     names: Sequence[str]
     read: Callable[[int], LoadedImage]
 
     def of(self, numbers: Sequence[int]) -> "Pictures":
         """These of the pictures alone."""
-        return Pictures([self.names[n] for n in numbers], lambda n: self.read(numbers[n]))
+        return Pictures(self.source, [self.names[n] for n in numbers], lambda n: self.read(numbers[n]))
 
 
 def open_pictures(path: Path) -> Pictures:
@@ -63,7 +65,7 @@ def _of_folder(folder: Path) -> Pictures:
         except OSError as error:
             raise ImageError(path, f"cannot be opened ({reason(error)}); check the path and its rights") from error
 
-    return Pictures([str(path) for path in paths], read)
+    return Pictures(folder, [str(path) for path in paths], read)
 
 
 def _of_zip(path: Path) -> Pictures:
@@ -82,7 +84,7 @@ def _of_zip(path: Path) -> Pictures:
             raise ImageError(name, f"cannot be unpacked ({reason(error)}); get a whole copy of the zip") from error
         return decode_image(io.BytesIO(content), name)
 
-    return Pictures([f"{path}/{name}" for name in members], read)
+    return Pictures(path, [f"{path}/{name}" for name in members], read)
 
 
 def _of_npz(path: Path) -> Pictures:
@@ -93,14 +95,14 @@ def _of_npz(path: Path) -> Pictures:
         raise ImageError(path, f"holds no array `images` that can be read ({error})") from error
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
         raise ImageError(path, f"`images` is {images.shape} {images.dtype}, expected [N, H, W, 3] or [N, H, W] uint8")
-    images = images.reshape(*images.shape[:3], -1)
     _check_any(path, images)
+    images = images.reshape(*images.shape[:3], -1)
 
     def read(number: int) -> LoadedImage:
         rgb = np.broadcast_to(images[number], (*images.shape[1:3], 3)).astype(np.float32) / 127.5 - 1.0
         return LoadedImage(path, rgb, None, "RGB")
 
-    return Pictures([f"{path}, image {n}" for n in range(len(images))], read)
+    return Pictures(path, [f"{path}, image {n}" for n in range(len(images))], read)
 
 
 def _is_picture(parts: Sequence[str]) -> bool:
