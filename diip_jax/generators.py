@@ -51,7 +51,7 @@ def ddim(
     Raises:
         ValueError: as `diip_jax.ddim.reverse`.
     """
-    check_settings(prior.schedule, stride, variant, gradient, remat)
+    check_settings(prior, stride, variant, gradient, remat)
     return Generator(
         init=lambda key: jax.random.normal(key, image_shape),
         apply=lambda z, key: reverse(prior, z[None], stride, variant=variant, gradient=gradient, remat=remat)[0],

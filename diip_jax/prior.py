@@ -24,7 +24,7 @@ from diip_jax.checkpoint_files import (
     write_checkpoint,
 )
 from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 _FORMAT = "diip_jax-prior-1"
 _DTYPES = ("float32", "bfloat16")
@@ -64,7 +64,7 @@ class Provenance:
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["params"],
-    meta_fields=["model", "schedule", "provenance", "dtype", "prediction", "class_label"],
+    meta_fields=["model", "schedule", "provenance", "dtype", "prediction", "class_label", "sampler"],
 )
 @dataclasses.dataclass(frozen=True)
 class Prior:
@@ -80,6 +80,7 @@ class Prior:
         dtype: dtype of its arithmetic, "float32" or "bfloat16".
         prediction: what its network's output is, see `diip_jax.prediction`.
         class_label: the class that a class-conditional network is told; None: no class.
+        sampler: how it is sampled, for `diip_jax.reverse` in its variant "code".
     """
 
     params: Any  # `Params`, except that JAX puts objects of its own here while it takes pytrees apart
@@ -89,9 +90,10 @@ class Prior:
     dtype: str = "float32"
     prediction: Prediction = "epsilon"
     class_label: int | None = None
+    sampler: Sampler = Sampler()
 
     def __post_init__(self) -> None:
-        check_prediction(self.prediction)
+        check_prediction(self.prediction, zero_terminal_snr=self.schedule.zero_terminal_snr)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -231,13 +233,14 @@ def load_prior(
     metadata = read_metadata(path)
     try:
         model = models.CONFIGS[metadata["architecture"]](**_tuples(metadata["model"]))
-        schedule = Schedule(**metadata["schedule"])
+        schedule = Schedule(**_tuples(metadata["schedule"]))
+        sampler = Sampler(**metadata.get("sampler", {}))
         provenance = Provenance(**metadata["provenance"])
         stored_dtype = jnp.dtype(metadata["stored_dtype"]).name
         prediction = metadata.get("prediction", "epsilon")
         prediction = _FORMER_PREDICTIONS.get(prediction, prediction)
         check_prediction(prediction)
-        prior = Prior(None, model, schedule, provenance, prediction=prediction)
+        prior = Prior(None, model, schedule, provenance, prediction=prediction, sampler=sampler)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged metadata or another version's ({error}); convert again") from error
     prior = prior.with_dtype(dtype).with_class_label(class_label)  # a mistake there shows before the long part
@@ -274,6 +277,7 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
             "architecture": models.architecture(prior.model),
             "model": dataclasses.asdict(prior.model),
             "schedule": dataclasses.asdict(prior.schedule),
+            "sampler": dataclasses.asdict(prior.sampler),
             "prediction": prior.prediction,
             "provenance": dataclasses.asdict(dataclasses.replace(prior.provenance, params_sha256=sha256)),
             "stored_dtype": stored_dtype,
@@ -284,7 +288,7 @@ def save_prior(path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str 
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint says of itself: architecture, model, schedule, prediction, provenance, dtype and size.
+    """What a checkpoint says of itself: architecture, model, schedule, sampler, prediction, provenance, dtype and size.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.

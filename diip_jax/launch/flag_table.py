@@ -62,7 +62,7 @@ METHOD_HELP = {
     "gradient": "around the network (detached), or through it (full), which takes several times as long",
     "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
     "block too; auto: the first that fits into a quarter of the device's memory",
-    "variant": "DDIM as in the released code of BIRD, or as in the paper",
+    "variant": "DDIM as the checkpoint says, mostly as in the released code of BIRD; or as in BIRD's paper",
     "project": "keep the noise on its sphere",
     "stopping": "rule that ends the iteration (paper, robust, combined: the first of two; averaged: the mean of the "
     "last iterates of robust)",

@@ -129,7 +129,7 @@ class NoiseInversion(Inversion):
 
     Attributes:
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
-        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
+        variant: "code" (as the checkpoint is sampled) or "paper", see `diip_jax.ddim.reverse`.
         gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
         remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
             "none", "step" and "block" that fits (`fitted`); where nobody has asked, "step".

@@ -31,9 +31,8 @@ from diip_jax import distribute
 from diip_jax.api import image_keys
 from diip_jax.array_types import Array, Images, Key, Scalar
 from diip_jax.compiled_loop import planned_bytes
-from diip_jax.ddim import Denoiser, invert
+from diip_jax.ddim import Denoiser, check_unbounded, invert, on_device, visited_steps
 from diip_jax.prior import Prior, check_image_shape
-from diip_jax.schedule import steps
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ def memory_bytes(prior: Prior, y: UInt8[np.ndarray, "n H W C"], settings: DreamC
 
 def evaluations(prior: Prior, settings: DreamClean) -> int:
     """Network evaluations for an image: at every timestep inversion, the corrections, and DDIM."""
-    visited, _, _ = steps(prior.schedule, settings.stride, "paper", t_max=settings.tau - 1)
-    return len(visited) * (2 + settings.corrections)
+    visited = visited_steps(prior, settings.stride, "paper", t_max=settings.tau - 1)
+    return len(visited.t) * (2 + settings.corrections)
 
 
 def _inputs(prior: Prior, y: np.ndarray, seed: int) -> tuple[Mesh, tuple[Prior, tuple[Array, Array]]]:
@@ -118,14 +117,15 @@ def resample(prior: Denoiser, y: Images, keys: Key[Array, " B"], settings: Dream
     """DreamClean of images `[B, H, W, C]`, float32 in [-1, 1], with one random key for each.
 
     Raises:
-        ValueError: tau above T, or a stride that does not divide T.
+        ValueError: tau above T, a stride that does not divide T, or as `diip_jax.ddim.check_unbounded`.
     """
     total = prior.schedule.num_timesteps
     if settings.tau > total:
         raise ValueError(f"tau={settings.tau}: expected at most the prior's {total} timesteps")
     # "paper" counts timesteps from 1: its t is index t - 1.
+    visited = visited_steps(prior, settings.stride, "paper", t_max=settings.tau - 1)
+    check_unbounded(prior, visited)
     y_tau = invert(prior, y, settings.stride, variant="paper", t_max=settings.tau - 1)
-    t, alpha_bar, alpha_bar_next = steps(prior.schedule, settings.stride, "paper", t_max=settings.tau - 1)
 
     def step(y_t: Images, at: Any) -> tuple[Images, None]:
         t, alpha_bar, alpha_bar_next = at
@@ -139,8 +139,7 @@ def resample(prior: Denoiser, y: Images, keys: Key[Array, " B"], settings: Dream
         eps, x0_hat = prior.denoise(y_t, jnp.full(len(y), t))
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
-    visited = jnp.asarray(t), jnp.asarray(alpha_bar, y.dtype), jnp.asarray(alpha_bar_next, y.dtype)
-    return jnp.clip(jax.lax.scan(step, y_tau, visited)[0], -1, 1)
+    return jnp.clip(jax.lax.scan(step, y_tau, on_device(visited, y.dtype))[0], -1, 1)
 
 
 def vps(y_t: Images, eps: Images, noise: Images, alpha_bar: Scalar | float, gamma: float) -> Images:
