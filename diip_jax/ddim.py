@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Images, Timesteps
-from diip_jax.prediction import Denoised
-from diip_jax.schedule import Schedule, Variant, steps
+from diip_jax.prediction import Denoised, Prediction, least_alpha_bar
+from diip_jax.schedule import Sampler, Schedule, Steps, Variant, of_variant, steps
 
 Gradient = Literal["detached", "full"]
 Remat = Literal["none", "step", "block"]
@@ -18,10 +18,16 @@ Remat = Literal["none", "step", "block"]
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """What DDIM needs of a prior: eps_theta, the x0_hat that goes with it, and the schedule of its training."""
+    """What DDIM needs of a prior: eps_theta, the x0_hat that goes with it, and how it was trained and is sampled."""
 
     @property
     def schedule(self) -> Schedule: ...
+
+    @property
+    def sampler(self) -> Sampler: ...
+
+    @property
+    def prediction(self) -> Prediction: ...
 
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised: ...
 
@@ -43,11 +49,14 @@ def reverse(
         omega  = (x_t - sqrt(alpha_bar_t) x0_hat) / sqrt(1 - alpha_bar_t)
         x_{t'} = sqrt(alpha_bar_t') x0_hat + sqrt(1 - alpha_bar_t') omega
 
+    where a prior that predicts something else has its own x0_hat, see `diip_jax.prediction`.
+
     Args:
         z: `[B, H, W, C]` float32, standard normal (BIRD's code takes it as x_900, the paper as x_1000).
         stride: delta_t, a divisor of the schedule's T; T / stride network evaluations.
-        variant: "code" (BIRD's release): t = 900, ..., 0 and x0_hat clipped to [-1, 1] at every step, so that the
-            direction (eq. 18) is re-derived from the clipped x0_hat. "paper": t = 1000, ..., stride, no clipping.
+        variant: "code" (BIRD's release): as the prior's `sampler` says, which for most checkpoints is t = 900, ..., 0
+            and x0_hat clipped to [-1, 1] at every step. The direction (eq. 18) is re-derived from the clipped x0_hat.
+            "paper": t = 1000, ..., stride, no clipping.
         gradient: how reverse-mode differentiation goes through it. "detached" holds eps_theta constant, as BIRD's
             released code does: no network backward, no activations kept, d x_0 / d z diagonal. Whatever the network's
             output is, it is eps_theta that is held, and d x0_hat / d x_t = 1 / sqrt(alpha_bar_t). "full" is the papers'
@@ -57,21 +66,23 @@ def reverse(
             within that step it keeps only what passes between the network's residual blocks.
 
     Returns:
-        `[B, H, W, C]` float32; in [-1, 1] for variant "code".
+        `[B, H, W, C]` float32; in [-1, 1] for variant "code", unless the prior's `sampler` says otherwise.
 
     Raises:
-        ValueError: stride is no divisor of T, or an unknown variant, gradient or remat.
+        ValueError: stride is no divisor of T, an unknown variant, gradient or remat, or one that a visited alpha_bar
+            near 0 leaves undefined (see `check_settings`).
     """
-    check_settings(prior.schedule, stride, variant, gradient, remat)
-    visited = _visited(prior, stride, variant, z.dtype)
+    check_settings(prior, stride, variant, gradient, remat)
+    sampler = of_variant(prior.sampler, variant)
+    visited = on_device(visited_steps(prior, stride, variant), z.dtype)
 
     def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         t, alpha_bar, alpha_bar_next = at
         eps, x0_hat = prior.denoise(
             x_t, jnp.full(x_t.shape[:1], t), hold_eps=gradient == "detached", remat_blocks=remat == "block"
         )
-        if variant == "code":
-            x0_hat = jnp.clip(x0_hat, -1.0, 1.0)
+        if sampler.bounds:
+            x0_hat = bounded(x0_hat, sampler, hold_threshold=gradient == "detached")
             eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
@@ -82,9 +93,35 @@ def reverse(
     return jax.lax.scan(step, z, visited)[0]
 
 
-def check_settings(schedule: Schedule, stride: int, variant: Variant, gradient: str, remat: str) -> None:
-    """Raises what `reverse` raises for such settings, without tracing a network."""
-    steps(schedule, stride, variant)
+def bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
+    """x0_hat in the range that a sampler keeps it in.
+
+    Args:
+        hold_threshold: no gradient goes through a threshold that depends on x0_hat.
+    """
+    if not sampler.thresholding:
+        return jnp.clip(x0_hat, -sampler.clip_sample_range, sampler.clip_sample_range)
+    ratio = sampler.dynamic_thresholding_ratio
+    threshold = jnp.quantile(jnp.abs(x0_hat), ratio, axis=(1, 2, 3), keepdims=True)
+    threshold = jnp.clip(threshold, 1, sampler.sample_max_value)
+    if hold_threshold:  # so that the detached gradient stays diagonal
+        threshold = jax.lax.stop_gradient(threshold)
+    return jnp.clip(x0_hat, -threshold, threshold) / threshold
+
+
+def check_settings(prior: Denoiser, stride: int, variant: Variant, gradient: str, remat: str) -> None:
+    """Raises what `reverse` raises for such settings, without tracing a network.
+
+    The detached gradient divides by sqrt(alpha_bar) whatever the network predicts; for `check_unbounded` see there.
+    """
+    visited = visited_steps(prior, stride, variant)
+    if gradient == "detached" and visited.alpha_bar[0] == 0:
+        raise ValueError(
+            f"gradient='detached': alpha_bar is 0 at t = {visited.t[0]} of this prior (rescale_betas_zero_snr), where "
+            "x0_hat has no derivative at constant noise; use gradient='full'"
+        )
+    if not of_variant(prior.sampler, variant).bounds:
+        check_unbounded(prior, visited)
     if remat not in get_args(Remat):
         raise ValueError(f"remat={remat!r}: expected one of {', '.join(get_args(Remat))}")
     if gradient not in get_args(Gradient):
@@ -104,7 +141,8 @@ def invert(
 
     Going up from x_{t'} to x_t the noise eps_theta(x_t, t) is needed at the unknown x_t. One fixed-point iteration
     takes it at x_{t'} (DDIM inversion as usually done, error O(stride)); more iterations converge to the exact inverse
-    of the unclipped `reverse` where the map contracts.
+    of the unclipped `reverse` where the map contracts. (At alpha_bar_t = 0 the noise is x_t itself, and says nothing
+    about it: x_t is then x_{t'}.)
 
     Args:
         x: `[B, H, W, C]` float32 in [-1, 1].
@@ -117,7 +155,7 @@ def invert(
     """
     if fixed_point_iterations < 1:
         raise ValueError(f"fixed_point_iterations={fixed_point_iterations}: expected at least 1")
-    visited = _visited(prior, stride, variant, x.dtype, t_max)
+    visited = on_device(visited_steps(prior, stride, variant, t_max=t_max), x.dtype)
 
     def step(x_next: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         t, alpha_bar, alpha_bar_next = at
@@ -132,8 +170,22 @@ def invert(
     return jax.lax.scan(step, x, visited, reverse=True)[0]
 
 
-def _visited(
-    prior: Denoiser, stride: int, variant: Variant, dtype: jnp.dtype, t_max: int | None = None
-) -> tuple[Array, Array, Array]:
-    t, alpha_bar, alpha_bar_next = steps(prior.schedule, stride, variant, t_max=t_max)
+def visited_steps(prior: Denoiser, stride: int, variant: Variant, *, t_max: int | None = None) -> Steps:
+    """The steps of a variant, see `diip_jax.schedule.steps`. Raises ValueError for a bad stride or variant."""
+    return steps(prior.schedule, stride, of_variant(prior.sampler, variant), t_max=t_max)
+
+
+def check_unbounded(prior: Denoiser, visited: Steps) -> None:
+    """Raises ValueError where x0_hat, if nothing bounds it, is an amplified error: see `least_alpha_bar`."""
+    t, alpha_bar, _ = (values[0] for values in visited)
+    if alpha_bar < least_alpha_bar(prior.prediction):
+        raise ValueError(
+            f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior, where x0_hat is the error of the predicted noise "
+            f"{alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' with a sampler that clips"
+        )
+
+
+def on_device(visited: Steps, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
+    """What `jax.lax.scan` goes over."""
+    t, alpha_bar, alpha_bar_next = visited
     return jnp.asarray(t), jnp.asarray(alpha_bar, dtype), jnp.asarray(alpha_bar_next, dtype)

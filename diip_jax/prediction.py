@@ -29,6 +29,9 @@ AlphaBar = Float[Array, " B"]
 SIGMA_DATA = 0.5
 SIGMA_MIN = 0.002
 
+# Defined where alpha_bar = 0.
+_WITHOUT_SIGNAL = ("v_prediction", "sample")
+
 
 class Denoised(NamedTuple):
     """What is in x_t according to a network: x_t = sqrt(alpha_bar_t) x0_hat + sqrt(1 - alpha_bar_t) eps."""
@@ -37,10 +40,20 @@ class Denoised(NamedTuple):
     x0_hat: Images
 
 
-def check_prediction(prediction: str) -> None:
-    """Raises ValueError unless it is one of `Prediction`."""
+def check_prediction(prediction: str, *, zero_terminal_snr: bool = False) -> None:
+    """Raises ValueError unless it is a `Prediction`, and one that is defined where alpha_bar is 0 if there it is."""
     if prediction not in get_args(Prediction):
         raise ValueError(f"prediction={prediction!r}: expected one of {', '.join(get_args(Prediction))}")
+    if zero_terminal_snr and prediction not in _WITHOUT_SIGNAL:
+        raise ValueError(
+            f"prediction={prediction!r}: alpha_bar is 0 at the last timestep of this schedule, where only "
+            f"{' and '.join(_WITHOUT_SIGNAL)} say anything of the image"
+        )
+
+
+def least_alpha_bar(prediction: Prediction) -> float:
+    """The least alpha_bar at which x0_hat needs no bounds: where float32 errors of the noise are 1e-3 of the image."""
+    return 1e-6 if prediction == "epsilon" else 0.0
 
 
 def network_input(

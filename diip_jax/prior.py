@@ -28,7 +28,7 @@ from diip_jax.checkpoint_files import (
 from diip_jax.models.arithmetic import Arithmetic, Convolutions, Precision, arithmetic, check_arithmetic
 from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.priors.function_prior import FunctionPrior
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 _FORMAT = "diip_jax-prior-1"
 _DTYPES = ("float32", "bfloat16")
@@ -71,7 +71,17 @@ class Provenance:
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["params"],
-    meta_fields=["model", "schedule", "provenance", "dtype", "prediction", "class_label", "precision", "convolutions"],
+    meta_fields=[
+        "model",
+        "schedule",
+        "provenance",
+        "dtype",
+        "prediction",
+        "class_label",
+        "precision",
+        "convolutions",
+        "sampler",
+    ],
 )
 @dataclasses.dataclass(frozen=True)
 class Prior:
@@ -91,6 +101,7 @@ class Prior:
             `diip_jax.models.arithmetic`; it changes nothing on a CPU.
         convolutions: "plain" where forward mode is needed on a CPU (`jax.jvp`, Hessian-vector products); "fast" is made
             for reverse mode.
+        sampler: how it is sampled, for `diip_jax.reverse` in its variant "code".
     """
 
     params: Any  # `Params`, except that JAX puts objects of its own here while it takes pytrees apart
@@ -102,9 +113,10 @@ class Prior:
     class_label: int | None = None
     precision: Precision = "highest"
     convolutions: Convolutions = "fast"
+    sampler: Sampler = Sampler()
 
     def __post_init__(self) -> None:
-        check_prediction(self.prediction)
+        check_prediction(self.prediction, zero_terminal_snr=self.schedule.zero_terminal_snr)
         check_arithmetic(self.precision, self.convolutions)
 
     @property
@@ -299,13 +311,14 @@ def load_prior(
     metadata = read_metadata(path)
     try:
         model = models.CONFIGS[metadata["architecture"]](**_tuples(metadata["model"]))
-        schedule = Schedule(**metadata["schedule"])
+        schedule = Schedule(**_tuples(metadata["schedule"]))
+        sampler = Sampler(**metadata.get("sampler", {}))
         provenance = Provenance(**metadata["provenance"])
         stored_dtype = jnp.dtype(metadata["stored_dtype"]).name
         prediction = metadata.get("prediction", "epsilon")
         prediction = _FORMER_PREDICTIONS.get(prediction, prediction)
         check_prediction(prediction)
-        prior = Prior(None, model, schedule, provenance, prediction=prediction)
+        prior = Prior(None, model, schedule, provenance, prediction=prediction, sampler=sampler)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged metadata or another version's ({error}); convert again") from error
     prior = prior.with_dtype(dtype).with_class_label(class_label)  # a mistake there shows before the long part
@@ -347,6 +360,7 @@ def save_prior(
             "architecture": models.architecture(prior.model),
             "model": dataclasses.asdict(prior.model),
             "schedule": dataclasses.asdict(prior.schedule),
+            "sampler": dataclasses.asdict(prior.sampler),
             "prediction": prior.prediction,
             "provenance": dataclasses.asdict(dataclasses.replace(prior.provenance, params_sha256=sha256)),
             "stored_dtype": stored_dtype,
@@ -380,7 +394,7 @@ def read_card(path: str | os.PathLike[str] | None = None) -> Card | None:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint says of itself: architecture, model, schedule, prediction, provenance, dtype, size and card.
+    """What a checkpoint says of itself: architecture, model, schedule, sampler, prediction, provenance, dtype, card.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.

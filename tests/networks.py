@@ -9,7 +9,7 @@ import numpy as np
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prediction import denoised
 from diip_jax.prior import Prior, random_prior
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 TINY = DDPMUNetConfig(16, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
 
@@ -21,6 +21,9 @@ def tiny_prior(seed: int = 0) -> Prior:
 
 class PredictsNoise:
     """A prior by its eps(x_t, t) and its schedule alone."""
+
+    prediction = "epsilon"
+    sampler = Sampler()
 
     def denoise(self, x_t, t, *, hold_eps=False, remat_blocks=False):
         alpha_bar = jnp.asarray(self.schedule.alpha_bar, jnp.float32)[t.astype(jnp.int32)]

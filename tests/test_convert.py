@@ -16,19 +16,19 @@ import pytest
 import safetensors.torch
 import torch
 from adm_cases import tiny
-from diffusers import CMStochasticIterativeScheduler, DDPMScheduler
+from diffusers import CMStochasticIterativeScheduler, DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
 from torch_networks import DDPMNetwork, diffusers_network, randomise
 
 from diip_jax.convert import main as command
 from diip_jax.convert.conversion import read_torch_prior
 from diip_jax.convert.main import describe, main
 from diip_jax.convert.presets import PRESETS, Preset
-from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, schedule_from_diffusers, to_diffusers
+from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, to_diffusers
 from diip_jax.convert.torch_files import ConversionError
 from diip_jax.convert.torch_parity import verify
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.prior import Prior, Provenance, load_prior
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 TINY = DDPMUNetConfig(8, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
 ROOT = Path(__file__).resolve().parent.parent
@@ -180,11 +180,37 @@ def test_scheduler_next_to_the_model(folder, place):
     assert read_torch_prior(folder).schedule == Schedule(beta_schedule="scaled_linear", beta_end=0.012)
 
 
-@pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2"])
-def test_schedules_are_those_of_diffusers(name):
-    scheduler = DDPMScheduler(num_train_timesteps=500, beta_start=0.0004, beta_end=0.03, beta_schedule=name)
-    schedule = schedule_from_diffusers(scheduler.config)
-    np.testing.assert_allclose(schedule.alpha_bar, scheduler.alphas_cumprod, rtol=1e-4)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_a_checkpoint_keeps_what_the_scheduler_says(folder, prediction, tmp_path):
+    zero_snr = prediction != "epsilon"
+    DDIMScheduler(
+        prediction_type=prediction, rescale_betas_zero_snr=zero_snr, timestep_spacing="trailing", clip_sample_range=2.0
+    ).save_pretrained(folder)
+    assert main([f"--source={folder}", f"--output={tmp_path / 'out'}"]) == 0
+    prior = load_prior(tmp_path / "out")
+    assert (prior.prediction, prior.schedule) == (prediction, Schedule(rescale_betas_zero_snr=zero_snr))
+    assert prior.sampler == Sampler(timestep_spacing="trailing", clip_sample_range=2.0)
+    description = describe(tmp_path / "out")
+    assert f"predicts              {prediction}" in description
+    assert "linear, beta 0.0001 to 0.02, 1000 timesteps" in description
+    assert ("timesteps, rescaled to no signal at the end" in description) == zero_snr
+    assert "sampled               timesteps trailing, x0 clipped to 2" in description
+
+
+def test_trained_betas_survive_the_checkpoint(folder, tmp_path):
+    betas = np.linspace(0.001, 0.4, 10).tolist()
+    DDIMScheduler(10, trained_betas=betas).save_pretrained(folder)
+    assert main([f"--source={folder}", f"--output={tmp_path / 'out'}"]) == 0
+    assert load_prior(tmp_path / "out").schedule == Schedule(10, trained_betas=tuple(betas))
+    assert "schedule              trained betas, beta 0.001 to 0.4, 10 timesteps" in describe(tmp_path / "out")
+
+
+def test_another_sampler_is_said(folder, caplog):
+    EulerDiscreteScheduler(prediction_type="v_prediction").save_pretrained(folder)
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        prior = read_torch_prior(folder)
+    assert (prior.prediction, prior.sampler.timestep_spacing) == ("v_prediction", "linspace")
+    assert "the steps are DDIM's, not those of EulerDiscreteScheduler" in caplog.text
 
 
 def test_an_assumed_schedule_is_said(folder, caplog):
@@ -277,13 +303,13 @@ def test_configurations_survive_diffusers(config):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("prediction_type", "v_prediction"),
-        ("trained_betas", [0.1, 0.2]),
+        ("prediction_type", "flow_prediction"),
         ("beta_schedule", "sigmoid"),
-        ("rescale_betas_zero_snr", True),
+        ("timestep_spacing", "log"),
+        ("a_key_of_the_future", 1),
     ],
 )
-def test_unsupported_schedules_are_errors_that_name_the_key(folder, key, value):
+def test_unsupported_schedules_are_errors_that_name_the_file_and_the_key(folder, key, value):
     DDPMScheduler().save_pretrained(folder)
     edit_json(folder / "scheduler_config.json", **{key: value})
     with pytest.raises(ConversionError, match=rf"scheduler_config\.json: {key}="):

@@ -1,6 +1,6 @@
 """DreamClean on priors whose noise is known in closed form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -135,5 +135,8 @@ def test_what_the_prior_does_not_have_is_refused():
         DreamClean(tiny_prior(), tau=2000)
     with pytest.raises(ValueError, match="stride=30: expected a divisor"):
         DreamClean(tiny_prior(), stride=30)
+    cosine = replace(tiny_prior(), schedule=Schedule(beta_schedule="cosine"))
+    with pytest.raises(ValueError, match=r"alpha_bar is 2\.4e-09 at t = 999"):
+        DreamClean(cosine, tau=1000, stride=500)
     with pytest.raises(ValueError, match="images are 15x16"):
         restore(DreamClean(tiny_prior()), np.zeros((1, 15, 16, 3), np.uint8))

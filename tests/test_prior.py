@@ -19,7 +19,7 @@ from diip_jax.prior import (
     read_metadata,
     save_prior,
 )
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 
 @pytest.fixture
@@ -172,3 +172,22 @@ def test_a_prior_may_be_told_what_its_output_is(saved, tmp_path):
 def test_an_unknown_prediction_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="prediction='eps': expected one of epsilon, v_prediction, sample, edm, cons"):
         check_prediction("eps")
+
+
+def test_noise_is_no_prediction_where_nothing_else_is_left(saved):
+    _, path = saved
+    metadata = read_metadata(path)
+    _rewrite_metadata(path, schedule=metadata["schedule"] | {"rescale_betas_zero_snr": True})
+    with pytest.raises(CheckpointError, match=r"prediction='epsilon': alpha_bar is 0 at the last .* only v_pred"):
+        load_prior(path)
+    _rewrite_metadata(path, prediction="v_prediction")
+    assert load_prior(path).schedule.alpha_bar[-1] == 0
+
+
+def test_a_checkpoint_without_a_word_about_its_sampler_is_sampled_as_birds_code_does(saved):
+    _, path = saved
+    file = path / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    assert metadata["custom_metadata"].pop("sampler") == dataclasses.asdict(Sampler())
+    file.write_text(json.dumps(metadata))
+    assert load_prior(path).sampler == Sampler()

@@ -48,7 +48,7 @@ def torch_iteration(prior: Prior, method: DIIP, batch_size: int) -> Callable[[],
 
     y, z = images().clamp(-1, 1), images().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=method.learning_rate)
-    visited = [np.asarray(values, float).tolist() for values in steps(prior.schedule, method.stride, "code")]
+    visited = [np.asarray(values, float).tolist() for values in steps(prior.schedule, method.stride)]
 
     def step(x_t: torch.Tensor, t: float, alpha_bar: float, alpha_bar_next: float) -> torch.Tensor:
         if method.gradient == "detached":

@@ -15,13 +15,12 @@ import numpy as np
 
 from diip_jax.convert.presets import PRESETS, Preset
 from diip_jax.convert.recognition import recognise
-from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, noise_from_diffusers
+from diip_jax.convert.scheduler_configs import Diffusion, diffusion_from_diffusers
+from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers
 from diip_jax.convert.torch_files import ConversionError, StoredWeight, find_source, first_line, read_weights
 from diip_jax.convert.torch_layouts import WeightError
 from diip_jax.convert.weight_mapping import map_weights
-from diip_jax.prediction import Prediction
 from diip_jax.prior import Prior, Provenance, load_prior, save_prior
-from diip_jax.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +82,8 @@ def identify(source: str | os.PathLike[str], preset: str | Preset | None = None)
         if preset is not None:
             raise ConversionError(f"{found.folder}: has a config.json, which says what the network is: drop --preset")
         model = _from_json(found.folder / "config.json", model_from_diffusers)
-        schedule, prediction = _folder_noise(found.folder)
-        preset = Preset(model, schedule, prediction)
+        diffusion = _folder_diffusion(found.folder)
+        preset = Preset(model, diffusion.schedule, diffusion.prediction, sampler=diffusion.sampler)
     elif isinstance(preset, str):
         if preset not in PRESETS:
             raise ConversionError(f"preset {preset!r} is unknown: expected one of {', '.join(PRESETS)}")
@@ -112,7 +111,8 @@ def unread_prior(identified: Identified) -> Prior:
         raise ConversionError(f"{path}: {error}") from error
     with path.open("rb") as file:
         provenance = Provenance(path.name, hashlib.file_digest(file, "sha256").hexdigest())
-    return Prior(params, preset.model, preset.schedule, provenance, prediction=preset.prediction)
+    prediction, sampler = preset.prediction, preset.sampler
+    return Prior(params, preset.model, preset.schedule, provenance, prediction=prediction, sampler=sampler)
 
 
 def in_memory(prior: Prior) -> Prior:
@@ -165,16 +165,22 @@ def _from_json(path: Path, parse: Any) -> Any:
         raise ConversionError(f"{path}: a value is not of the type that its key needs ({first_line(error)})") from error
 
 
-def _folder_noise(folder: Path) -> tuple[Schedule, Prediction]:
+def _folder_diffusion(folder: Path) -> Diffusion:
     candidates = [folder / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json"]
     if folder.name == "unet":  # of a pipeline
         candidates.append(folder.parent / "scheduler" / "scheduler_config.json")
     for path in candidates:
         if path.is_file():
-            return _from_json(path, noise_from_diffusers)
-    schedule = Schedule()
+            diffusion: Diffusion = _from_json(path, diffusion_from_diffusers)
+            if diffusion.other_sampler:
+                _log.info(
+                    "%s: noise schedule, prediction type and timestep spacing are taken; the steps are DDIM's, not "
+                    "those of %s", path, diffusion.other_sampler,
+                )  # fmt: skip
+            return diffusion
+    schedule = Diffusion().schedule
     _log.info(
         "%s: no scheduler_config.json: DDPM's schedule is assumed (%s, beta %g to %g, %d timesteps)",
         folder, schedule.beta_schedule, schedule.beta_start, schedule.beta_end, schedule.num_timesteps,
     )  # fmt: skip
-    return schedule, "epsilon"
+    return Diffusion()

@@ -31,6 +31,7 @@ from diip_jax.convert.presets import PRESETS, Preset
 from diip_jax.convert.torch_files import ConversionError, first_line
 from diip_jax.convert.torch_parity import TOLERANCE, verify
 from diip_jax.prior import CheckpointError, Prior, load_prior, read_metadata
+from diip_jax.schedule import Sampler, Schedule
 
 
 def describe(path: str | os.PathLike[str]) -> str:
@@ -41,8 +42,6 @@ def describe(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     metadata, prior = read_metadata(path), load_prior(path)
-    schedule = prior.schedule
-    betas = "" if schedule.beta_schedule == "cosine" else f" beta {schedule.beta_start:g} to {schedule.beta_end:g},"
     rows = {
         "checkpoint": path,
         "architecture": models.architecture(prior.model),
@@ -50,7 +49,8 @@ def describe(path: str | os.PathLike[str]) -> str:
         "image size": " x ".join(map(str, prior.image_shape)),
         "size multiple": prior.model.size_multiple,
         "predicts": prior.prediction,
-        "schedule": f"{schedule.beta_schedule},{betas} {schedule.num_timesteps} timesteps",
+        "schedule": _described_schedule(prior.schedule),
+        "sampled": _described_sampler(prior.sampler),
         "source": prior.provenance.source,
         "source sha256": prior.provenance.source_sha256,
         "params sha256": prior.provenance.params_sha256,
@@ -58,6 +58,28 @@ def describe(path: str | os.PathLike[str]) -> str:
     }
     rows |= {field.name: getattr(prior.model, field.name) for field in dataclasses.fields(prior.model)[1:]}
     return "\n".join(f"{name:<22}{value}" for name, value in rows.items())
+
+
+def _described_schedule(schedule: Schedule) -> str:
+    if schedule.trained_betas is not None:
+        betas = f"trained betas, beta {schedule.trained_betas[0]:g} to {schedule.trained_betas[-1]:g}"
+    elif schedule.beta_schedule == "cosine":
+        betas = "cosine"
+    else:
+        betas = f"{schedule.beta_schedule}, beta {schedule.beta_start:g} to {schedule.beta_end:g}"
+    end = ", rescaled to no signal at the end" if schedule.rescale_betas_zero_snr else ""
+    return f"{betas}, {schedule.num_timesteps} timesteps{end}"
+
+
+def _described_sampler(sampler: Sampler) -> str:
+    offset = f" from {sampler.steps_offset}" if sampler.steps_offset and sampler.timestep_spacing == "leading" else ""
+    bounds = "not clipped"
+    if sampler.thresholding:
+        bounds = f"thresholded at quantile {sampler.dynamic_thresholding_ratio:g}, at most {sampler.sample_max_value:g}"
+    elif sampler.clip_sample:
+        bounds = f"clipped to {sampler.clip_sample_range:g}"
+    end = "" if sampler.set_alpha_to_one else ", ends with the noise of timestep 0"
+    return f"timesteps {sampler.timestep_spacing}{offset}, x0 {bounds}{end}"
 
 
 def _report_parity(source: Path, preset: Preset, prior: Prior, stored_dtype: str) -> bool:

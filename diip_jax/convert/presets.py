@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from diip_jax.convert.torch_configs import KARRAS
+from diip_jax.convert.scheduler_configs import KARRAS
 from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.prediction import Prediction
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Preset:
         prediction: what its output is.
         new_attention_order: how the fused attention weights of an ADM file are laid out (guided-diffusion's flag
             `use_new_attention_order`); shapes do not tell.
+        sampler: how it is sampled.
     """
 
     model: ModelConfig
     schedule: Schedule = Schedule()
     prediction: Prediction = "epsilon"
     new_attention_order: bool = False
+    sampler: Sampler = Sampler()
 
 
 _DDPM_256 = Preset(DDPMUNetConfig(256, (128, 128, 256, 256, 512, 512), (False, False, False, False, True, False)))

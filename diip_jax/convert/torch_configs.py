@@ -1,4 +1,4 @@
-"""What a diffusers folder says of its network and schedule, and our networks in diffusers' words. Pure."""
+"""What a diffusers folder says of its network, and our networks in diffusers' words. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,6 @@ from typing import Any
 from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
-from diip_jax.prediction import SIGMA_DATA, SIGMA_MIN, Prediction
-from diip_jax.schedule import BetaSchedule, Schedule
-
-# Networks that are told sigma instead of t serve any schedule. This one's sigma is between 0.002 and 80, the range of
-# Karras et al., 2022, table 1, in which OpenAI's were trained.
-KARRAS = Schedule(beta_end=0.0173)
 
 
 class ConfigError(ValueError):
@@ -171,55 +165,6 @@ def _image_size(sample_size: Any) -> int:
     if len(sides) != 2 or sides[0] != sides[1] or not isinstance(sides[0], int):
         raise ConfigError(f"sample_size={sample_size!r}: supported is one whole number, the side in pixels")
     return sides[0]
-
-
-def noise_from_diffusers(config: Mapping[str, Any]) -> tuple[Schedule, Prediction]:
-    """The noise schedule of a diffusers `scheduler_config.json`, and what its network predicts.
-
-    Raises:
-        ConfigError: as `schedule_from_diffusers`; or a consistency model of other noise than OpenAI's.
-    """
-    if config.get("_class_name") != "CMStochasticIterativeScheduler":
-        return schedule_from_diffusers(config), "epsilon"
-    for key, value in (("sigma_data", SIGMA_DATA), ("sigma_min", SIGMA_MIN), ("sigma_max", 80)):
-        if config.get(key) != value:
-            raise ConfigError(f"{key}={config.get(key)!r}: supported for a consistency model is {value!r}")
-    return KARRAS, "consistency"
-
-
-def schedule_from_diffusers(config: Mapping[str, Any]) -> Schedule:
-    """The noise schedule of a diffusers `scheduler_config.json`. Only what fixes alpha_bar is read, not the sampler.
-
-    Raises:
-        ConfigError: a key is missing, or the schedule or the prediction type is not supported.
-    """
-    names: dict[str, BetaSchedule] = {
-        "linear": "linear",
-        "scaled_linear": "scaled_linear",
-        "squaredcos_cap_v2": "cosine",
-    }
-    for key in ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps"):
-        if key not in config:
-            raise ConfigError(f"{key} is missing: cannot tell the noise schedule")
-    if not isinstance(config["beta_schedule"], str) or config["beta_schedule"] not in names:
-        raise ConfigError(f"beta_schedule={config['beta_schedule']!r}: supported is {' or '.join(map(repr, names))}")
-    total = config["num_train_timesteps"]
-    if isinstance(total, bool) or not isinstance(total, int) or total < 1:
-        raise ConfigError(f"num_train_timesteps={total!r}: supported is a whole number from 1")
-    for key in ("beta_start", "beta_end"):
-        beta = config[key]
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
-            raise ConfigError(f"{key}={beta!r}: supported is a number from 0 to below 1")
-    # Later keys; before them every model predicted the noise and no schedule was rescaled.
-    for key, only in (("prediction_type", "epsilon"), ("trained_betas", None), ("rescale_betas_zero_snr", False)):
-        if config.get(key, only) != only:
-            raise ConfigError(f"{key}={config[key]!r}: supported is {only!r}")
-    return Schedule(
-        num_timesteps=total,
-        beta_start=config["beta_start"],
-        beta_end=config["beta_end"],
-        beta_schedule=names[config["beta_schedule"]],
-    )
 
 
 def to_diffusers(model: ModelConfig) -> dict[str, Any]:

@@ -63,7 +63,7 @@ METHOD_HELP = {
     "gradient": "around the network (detached), or through it (full), which takes several times as long",
     "remat": "what the full gradient computes again to save memory: nothing (none), every DDIM step, within it every "
     "block too; auto: the first that fits into a quarter of the device's memory",
-    "variant": "DDIM as in the released code of BIRD, or as in the paper",
+    "variant": "DDIM as the checkpoint says, mostly as in the released code of BIRD; or as in BIRD's paper",
     "refresh": "visited timesteps at which an iteration evaluates the network, by turns; 0: all of them",
     "final_rate": "share of the learning rate that is left at the end of the budget, along a cosine",
     "ridge": "blind: noise to signal of the inverse of the blur that is found",

@@ -23,10 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Images, Key, Scalar
-from diip_jax.ddim import invert
+from diip_jax.ddim import check_unbounded, invert, on_device, visited_steps
 from diip_jax.plug import plug
 from diip_jax.prior import check_image_shape
-from diip_jax.schedule import steps
 
 
 @plug(data=("prior", "gamma"))
@@ -41,7 +40,8 @@ class DreamClean:
         stride: timesteps of a DDIM step, a divisor of T.
 
     Raises:
-        ValueError: tau above T or below the stride, or a stride that does not divide T.
+        ValueError: tau above T or below the stride, a stride that does not divide T, or as
+            `diip_jax.ddim.check_unbounded`.
     """
 
     prior: Any
@@ -60,11 +60,11 @@ class DreamClean:
         total = self.prior.schedule.num_timesteps
         if self.tau > total:
             raise ValueError(f"tau={self.tau}: expected at most the prior's {total} timesteps")
-        self._visited()
+        check_unbounded(self.prior, self._visited())
 
     def _visited(self) -> Any:
         # "paper" counts timesteps from 1: its t is index t - 1.
-        return steps(self.prior.schedule, self.stride, "paper", t_max=self.tau - 1)
+        return visited_steps(self.prior, self.stride, "paper", t_max=self.tau - 1)
 
     @property
     def evaluations(self) -> int:
@@ -79,7 +79,6 @@ class DreamClean:
         """
         check_image_shape(self.prior, y.shape[1:])
         y_tau = invert(self.prior, y, self.stride, variant="paper", t_max=self.tau - 1)
-        t, alpha_bar, alpha_bar_next = self._visited()
 
         def step(y_t: Images, at: Any) -> tuple[Images, None]:
             t, alpha_bar, alpha_bar_next = at
@@ -93,8 +92,7 @@ class DreamClean:
             eps, x0_hat = self.prior.denoise(y_t, jnp.full(len(y), t))
             return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
-        visited = jnp.asarray(t), jnp.asarray(alpha_bar, y.dtype), jnp.asarray(alpha_bar_next, y.dtype)
-        return jnp.clip(jax.lax.scan(step, y_tau, visited)[0], -1, 1)
+        return jnp.clip(jax.lax.scan(step, y_tau, on_device(self._visited(), y.dtype))[0], -1, 1)
 
 
 def vps(y_t: Images, eps: Images, noise: Images, alpha_bar: Scalar | float, gamma: Any) -> Images:

@@ -98,7 +98,7 @@ class DDIM(Generator):
 
     def __post_init__(self) -> None:
         remat = "step" if self.remat == "auto" else self.remat
-        check_settings(self.prior.schedule, self.stride, self.variant, self.gradient, remat)
+        check_settings(self.prior, self.stride, self.variant, self.gradient, remat)
         if self.refresh == "all":
             return
         if not 1 <= self.refresh <= self.steps:
@@ -135,7 +135,7 @@ class DDIM(Generator):
             return self(z, key), cache
         at = (k * self.refresh + jnp.arange(self.refresh)) % self.steps
         cache = stale.refreshed(self.prior, jax.lax.stop_gradient(z), cache, at, self.stride, self.variant)
-        return stale.chain(self.prior.schedule, z, cache, self.stride, self.variant)[0], cache
+        return stale.chain(self.prior, z, cache, self.stride, self.variant)[0], cache
 
     def project(self, z: Image) -> Image:
         return to_sphere(z) if self.project_to_sphere else z

@@ -9,24 +9,27 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Float, Image, Int
-from diip_jax.schedule import Schedule, Variant, steps
+from diip_jax.ddim import bounded, on_device, visited_steps
+from diip_jax.schedule import Variant, of_variant
 
 
 def chain(
-    schedule: Schedule, z: Image, eps: Float[Array, "T H W C"], stride: int, variant: Variant
+    prior: Any, z: Image, eps: Float[Array, "T H W C"], stride: int, variant: Variant
 ) -> tuple[Image, Float[Array, "T H W C"]]:
     """(x_0, x_t of every visited timestep) of DDIM from z with this noise, see `diip_jax.ddim.reverse`."""
+
+    sampler = of_variant(prior.sampler, variant)
+    _, alpha_bar, alpha_bar_next = on_device(visited_steps(prior, stride, variant), z.dtype)
 
     def step(x_t: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         eps, alpha_bar, alpha_bar_next = at
         x0_hat = (x_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
-        if variant == "code":
-            x0_hat = jnp.clip(x0_hat, -1.0, 1.0)
+        if sampler.bounds:
+            x0_hat = bounded(x0_hat[None], sampler, hold_threshold=True)[0]
             eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, x_t
 
-    _, alpha_bar, alpha_bar_next = steps(schedule, stride, variant)
-    return jax.lax.scan(step, z, (eps, jnp.asarray(alpha_bar, z.dtype), jnp.asarray(alpha_bar_next, z.dtype)))
+    return jax.lax.scan(step, z, (eps, alpha_bar, alpha_bar_next))
 
 
 def refreshed(
@@ -37,10 +40,10 @@ def refreshed(
     Args:
         at: their places, 0 the largest t.
     """
-    t = jnp.asarray(steps(prior.schedule, stride, variant).t)
+    t = jnp.asarray(visited_steps(prior, stride, variant).t)
 
     def one(eps: Array, i: Array) -> tuple[Array, None]:
-        x_t = chain(prior.schedule, z, eps, stride, variant)[1][i]
+        x_t = chain(prior, z, eps, stride, variant)[1][i]
         return eps.at[i].set(prior.denoise(x_t[None], t[i][None]).eps[0]), None
 
     return jax.lax.scan(one, eps, at)[0]
@@ -48,6 +51,6 @@ def refreshed(
 
 def first_noise(prior: Any, z: Image, stride: int, variant: Variant) -> Float[Array, "T H W C"]:
     """The noise of all visited timesteps, each predicted at the x_t that those before it lead to: T evaluations."""
-    visited = len(steps(prior.schedule, stride, variant).t)
+    visited = len(visited_steps(prior, stride, variant).t)
     nothing = jnp.zeros((visited, *z.shape), z.dtype)
     return refreshed(prior, z, nothing, jnp.arange(visited), stride, variant)

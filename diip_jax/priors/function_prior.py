@@ -10,7 +10,7 @@ import numpy as np
 from diip_jax.array_types import Array, Float, Images, Timesteps
 from diip_jax.plug import plug
 from diip_jax.prediction import Denoised, Prediction, denoised, network_input
-from diip_jax.schedule import Schedule
+from diip_jax.schedule import Sampler, Schedule
 
 OwnPrediction = Literal[Prediction, "denoiser", "blind_denoiser"]
 
@@ -30,6 +30,7 @@ class FunctionPrior:
         image_shape: (H, W, C) of the images that it was trained on, in [-1, 1].
         schedule: the noise that DDIM walks through; of "epsilon" and the like that of the training.
         size_multiple: height and width that it takes are multiples of this.
+        sampler: how it is sampled, for `diip_jax.reverse` in its variant "code".
 
     Raises:
         ValueError: another prediction.
@@ -41,6 +42,7 @@ class FunctionPrior:
     schedule: Schedule = Schedule()
     prediction: OwnPrediction = "epsilon"
     size_multiple: int = 1
+    sampler: Sampler = Sampler()
 
     def __post_init__(self) -> None:
         if self.prediction not in get_args(OwnPrediction):
