@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -140,7 +141,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     return LoadedImage(path, rgb, alpha, mode, tuple(notes))
 
 
-def decode_image(file: io.BufferedIOBase, name: str | os.PathLike[str]) -> LoadedImage:
+def decode_image(file: IO[bytes], name: str | os.PathLike[str]) -> LoadedImage:
     """`read_image` of an open file that can seek, for threads: what Pillow warns of goes where warnings go.
 
     A caller turns `PIL.Image.DecompressionBombWarning` into an error, once for the whole process.
@@ -192,7 +193,7 @@ class _RangeError(ValueError):
     """Pixel values whose black and white are not known."""
 
 
-def _decode(file: io.BufferedIOBase, notes: list[str]) -> tuple[str, NDArray[np.float32], NDArray[np.float32] | None]:
+def _decode(file: IO[bytes], notes: list[str]) -> tuple[str, NDArray[np.float32], NDArray[np.float32] | None]:
     """Mode, rgb in [-1, 1] and alpha of the first frame of an open file."""
     if not file.read(1):
         raise _EmptyError("is empty (zero bytes); get a whole copy of it")

@@ -4,7 +4,15 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diip_jax.commands.settings import BIRDSettings, DIIPSettings, DIPSettings, Settings, Stopping, settings_named
+from diip_jax.commands.settings import (
+    BIRDSettings,
+    BlindSettings,
+    DIIPSettings,
+    DIPSettings,
+    Settings,
+    Stopping,
+    settings_named,
+)
 from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.one_shot import Restorer
@@ -36,8 +44,11 @@ def _always(method: Settings) -> Callable[[str], Settings]:
 # decided by its end.
 _DIIP = Entry("DIIP", _always(DIIPSettings(stride=200)), ("robust", "combined", "paper"), 16)
 
+# The default, as it is.
+_DEFAULT = Entry("Blind", _always(BlindSettings()), ("budget",), 16)
+
 QUALITY = Protocol(
-    entries=(_DIIP,),
+    entries=(_DEFAULT, _DIIP),
     tasks=("noise", "blur", "jpeg", "x4"),
     possible=tuple(CORRUPTIONS),
 )
@@ -128,6 +139,7 @@ _EARLY_STOPPING: Mapping[str, Mapping[str, Any]] = {
 # iterations for an image, the published number for super-resolution (1800 for noise), and so gets fewer images.
 METHODS = Protocol(
     entries=(
+        _DEFAULT,
         _DIIP,
         Entry("BIRD", _bird_where_told, _OF_BIRD, 16),
         Entry("DIP", _always(DIPSettings(max_iterations=2000)), ("budget",), 4, variants=_EARLY_STOPPING),
