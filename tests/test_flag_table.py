@@ -5,18 +5,40 @@ from typing import get_args
 
 import pytest
 
-from diip_jax.commands.settings import METHODS, BIRDSettings, DIIPSettings, DIPSettings, Stopping, settings_named
+from diip_jax.commands.settings import (
+    METHODS,
+    BIRDSettings,
+    BlindSettings,
+    DIIPSettings,
+    DIPSettings,
+    Stopping,
+    settings_named,
+)
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 
 
 def parsed(*arguments):
+    """As typed behind --method=diip; a later --method counts instead."""
     values = define_flags()
-    values(["launch", *arguments])
+    values(["launch", "--method=diip", *arguments])
     return values
 
 
 def test_defaults_are_the_methods_own():
     assert method_from(parsed()) == DIIPSettings()
+    values = define_flags()
+    values(["launch"])
+    assert method_from(values) == BlindSettings()
+
+
+def test_the_blind_method_has_its_own_flags():
+    given = ("--method=blind", "--ridge=0.5", "--outliers=0", "--refresh=2", "--final_rate=0.3")
+    expected = BlindSettings(ridge=0.5, outliers=0.0, refresh=2, final_rate=0.3)
+    assert method_from(parsed(*given)) == expected
+    with pytest.raises(ValueError, match="--preset='paper': the method has no presets"):
+        method_from(parsed("--method=blind", "--preset=paper"))
+    with pytest.raises(ValueError, match="--ridge: --method=diip has no such setting"):
+        method_from(parsed("--ridge=0.5"))
 
 
 @pytest.mark.parametrize(

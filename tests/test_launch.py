@@ -16,7 +16,7 @@ from PIL import Image
 
 from diip_jax.commands.settings import METHODS, DIIPSettings
 from diip_jax.launch import main as launch
-from diip_jax.launch import program_cache
+from diip_jax.launch import flag_table, program_cache
 from diip_jax.prior import random_prior, read_metadata, save_prior
 
 
@@ -317,3 +317,12 @@ def test_help_and_module_entry():
     assert done.returncode == 0 and done.stderr == ""
     assert "--image=PATH" in done.stdout and "Exit code" in done.stdout
     assert "~/.cache/diip_jax/xla" in done.stdout and "iterate k = 9" in done.stdout
+
+
+def test_the_blind_method_is_the_default_and_records_the_blur_that_it_found(capsys, tmp_path, one):
+    assert flag_table.define_flags()["method"].default == "blind"
+    outcome = run(capsys, one, "--method=blind", f"--output_dir={tmp_path / 'out'}")
+    assert outcome.code == 0
+    told = record(tmp_path / "out" / "one.json")
+    assert told["settings"]["method"] == "blind" and told["settings"]["refresh"] == 1
+    assert np.shape(told["operator"]["covariance"]) == (2, 2)

@@ -410,5 +410,6 @@ def settings_named(name: str, given: Mapping[str, Any], preset: str | None = Non
         return kind(**given)
     presets = kind.presets(given)
     if preset not in presets:
-        raise ValueError(f"preset={preset!r}: expected one of {', '.join(presets)}")
+        expected = f"expected one of {', '.join(presets)}" if presets else "the method has no presets"
+        raise ValueError(f"preset={preset!r}: {expected}")
     return kind(**{**presets[preset], **given})
