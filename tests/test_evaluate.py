@@ -11,7 +11,7 @@ from PIL import Image
 from restorers import Brighter
 
 from diip_jax import metrics
-from diip_jax.commands.settings import BIRDSettings, DIIPSettings, settings_named
+from diip_jax.commands.settings import BIRDSettings, DIIPSettings, DIPSettings, settings_named
 from diip_jax.evaluate import __main__ as command
 from diip_jax.evaluate import options
 from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
@@ -323,5 +323,5 @@ def test_the_two_phase_study_has_the_papers_length_and_rate():
     settings = [entry.settings("noise") for entry in TWO_PHASE.entries]
     assert {each.max_iterations for each in settings} == {1500}
     assert {each.learning_rate for each in settings[:2]} == {0.0015}
-    assert [each.gradient for each in settings[:2]] == ["detached", "full"] and isinstance(settings[2], DIP)
+    assert [each.gradient for each in settings[:2]] == ["detached", "full"] and isinstance(settings[2], DIPSettings)
     assert TWO_PHASE.curves

@@ -11,6 +11,7 @@ from diip_jax.commands.settings import (
     BlindSettings,
     DIIPSettings,
     DIPSettings,
+    Settings,
     Stopping,
     settings_named,
 )
@@ -204,12 +205,12 @@ def test_flags_may_follow_images():
 
 def test_setting_of_another_method_is_refused(monkeypatch):
     @dataclasses.dataclass(frozen=True)
-    class Other:
+    class Other(Settings):
         max_iterations: int = 5
         method = DIPSettings.method
 
     monkeypatch.setitem(METHODS, "other", Other)
-    assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(2)
+    assert method_from(parsed("--method=other", "--max_iterations=2")) == Other(max_iterations=2)
     with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
         method_from(parsed("--method=other", "--stride=100"))
     assert (

@@ -174,7 +174,7 @@ def test_without_a_terminal_stderr_stays_empty(capsys, tmp_path, three):
 @pytest.mark.parametrize(("save_every", "looks"), [(0, 10), (25, 5), (7, 7), (13, 1), (1, 1)])
 def test_looks_meet_every_snapshot(monkeypatch, save_every, looks):
     monkeypatch.setattr(module.jax, "default_backend", lambda: "tpu")
-    assert module._report_every(save_every) == looks
+    assert module._look_every(save_every) == looks
 
 
 def test_compile_time_is_not_counted_twice():

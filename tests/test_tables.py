@@ -11,7 +11,7 @@ from diip_jax.evaluate.costs import Cost
 from diip_jax.evaluate.trajectories import Trajectory, trajectory
 from diip_jax.metrics import lpips
 from diip_jax.plug import plug
-from diip_jax.plugs.rules import Averaged, LossSlope, Rule, laplacian_variance_peak
+from diip_jax.plugs.rules import Averaged, LossSlope, Never, Rule, laplacian_variance_peak
 from diip_jax.restore import restore
 
 

@@ -134,7 +134,7 @@ def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console
     console.batch_started()
     began = time.monotonic()
     try:
-        look = every(_every(run.save_every), functools.partial(_look, batch, run, console, saved))
+        look = every(_look_every(run.save_every), functools.partial(_look, batch, run, console, saved))
         save: Saved = ("loss", "laplacian_variance", *run.estimates, *([psnr] if "clean" in known else []))
         result = restore(
             run.method.method(prior),
@@ -175,7 +175,7 @@ def _known(batch: list[Loaded], run: Run) -> dict[str, np.ndarray]:
     return {name: np.stack(values) for name, values in given.items() if values}
 
 
-def _every(save_every: int) -> int:
+def _look_every(save_every: int) -> int:
     """Iterations between two looks at a running batch: a divisor of `save_every`, so that no snapshot is missed.
 
     On a CPU an iteration of a real prior takes a good part of a second and a look at it about a millisecond, so every
