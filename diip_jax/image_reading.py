@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -198,7 +199,7 @@ def _decode(file: io.BufferedIOBase, notes: list[str]) -> tuple[str, NDArray[np.
         raise _EmptyError("is empty (zero bytes); get a whole copy of it")
     file.seek(0)
     Image.init()
-    with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+    with Image.open(cast(IO[bytes], file), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
         mode = image.mode
         if getattr(image, "is_animated", False):
             notes.append("several frames or pages: the first is used")
