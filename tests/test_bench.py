@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -5,10 +6,12 @@ from networks import tiny_prior
 
 from diip_jax.bench.__main__ import main
 from diip_jax.bench.ceiling import measure_ceiling
-from diip_jax.bench.measure import iteration_flops
-from diip_jax.bench.torch_reference import torch_iteration
+from diip_jax.bench.measure import evaluation_flops, iteration_flops
+from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
+from diip_jax.bench.training import step_flops
 from diip_jax.methods import DIIP
 from diip_jax.prior import save_prior
+from diip_jax.train.step import Optimisation
 
 
 def test_flops_count_the_networks_work():
@@ -51,6 +54,30 @@ def test_the_command_prints_a_row_for_every_combination(tmp_path, capsys):
     assert all(re.fullmatch(overhead, line) for line in lines[1::3])
     ratio = r"  ours / torch's \([\d.]+ s\): median [\d.]+ of [\d.]+"
     assert all(re.fullmatch(ratio, line) for line in lines[2::3])
+
+
+def test_a_step_of_the_training_is_three_times_the_network():
+    prior = tiny_prior()
+    assert step_flops(prior, 4) == pytest.approx(12 * evaluation_flops(prior))
+
+
+def test_torch_trains():
+    prior = dataclasses.replace(tiny_prior(), prediction="v_prediction")
+    torch_training_step(prior, Optimisation(batch_size=2))()
+    with pytest.raises(ValueError, match="--torch trains a prior of v only"):
+        torch_training_step(tiny_prior(), Optimisation(batch_size=2))
+
+
+def test_the_command_measures_the_training(tmp_path, capsys):
+    save_prior(tmp_path / "prior", tiny_prior())
+    given = [f"--checkpoint={tmp_path / 'prior'}", "--train", "--batch_size=2", "--repeats=2"]
+    assert main([*given, "--torch"]) == 0
+    row, ratio = capsys.readouterr().out.splitlines()[2:]
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[1] == "2" and float(cells[6]) > 0 and cells[9].endswith("%")
+    assert re.fullmatch(r"  ours / torch's \([\d.]+ s, [\d.]+ images/s\): median [\d.]+ of [\d.]+ [\d.]+", ratio)
+    assert main([*given, "--stride=100"]) == 2
+    assert "--stride: no effect with --train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from command_line import checkpoint, picture, pixels, record, run
 from PIL import Image
 
 from diip_jax.commands.settings import METHODS, DIIPSettings
-from diip_jax.launch import main as launch
 from diip_jax.launch import flag_table, program_cache
+from diip_jax.launch import main as launch
 from diip_jax.prior import random_prior, read_metadata, save_prior
 
 

@@ -1,4 +1,4 @@
-"""What a restoration costs on this machine: `python -m diip_jax.bench`.
+"""What a restoration, or a training, costs on this machine: `python -m diip_jax.bench`.
 
 One line per gradient mode, remat and batch size: seconds to compile the loop; seconds of one iteration (median, and per
 image); GFLOP of an iteration, convolutions counted as direct ones; the GFLOP/s that makes, and its share of the larger
@@ -6,8 +6,12 @@ of this machine's matrix product and convolution, measured first on the same dev
 
 With --torch the same iteration runs in torch in alternation, and the ratio of the times (ours / torch's) is printed
 pair by pair. With --overhead the loop runs without the network as well: what optimiser, rules and traces take of it.
+
+With --train it is a step of the training instead (python -m diip_jax.train), of the prior's network as a predictor of
+v: images a second, and the share of the machine's convolution alone.
 """
 
+import dataclasses
 import itertools
 import sys
 import time
@@ -21,18 +25,22 @@ from absl import flags
 from diip_jax import command
 from diip_jax.bench.ceiling import measure_ceiling
 from diip_jax.bench.measure import iteration_flops, without_network
-from diip_jax.bench.torch_reference import torch_iteration
+from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
+from diip_jax.bench.training import step_flops, training_step
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.methods import DIIP
 from diip_jax.plugs.rules import Never
+from diip_jax.prior import Prior
 from diip_jax.solve.cost import compile_loop
+from diip_jax.train.step import Optimisation
 
 PROGRAM = "diip_jax.bench"
 
 
 def _flag_values() -> flags.FlagValues:
     values = command.prior_flags()
-    flags.DEFINE_list("batch_size", ["1", "8"], "batch sizes", flag_values=values)
+    flags.DEFINE_boolean("train", False, "a step of the training", flag_values=values)
+    flags.DEFINE_list("batch_size", None, "batch sizes [1,8; with --train 16]", flag_values=values)
     modes = list(get_args(Gradient))
     flags.DEFINE_multi_enum("gradient", modes, modes, "gradient modes; repeatable", flag_values=values)
     flags.DEFINE_multi_enum(
@@ -56,11 +64,52 @@ def seconds_of(function: Callable[[], None]) -> float:
     return time.monotonic() - began
 
 
-def _print_table(values: flags.FlagValues) -> None:
-    batch_sizes = [int(size) for size in values.batch_size]
-    if min(batch_sizes, default=0) < 1:
-        raise command.UsageError(f"--batch_size={','.join(values.batch_size)}: expected at least 1")
+def _print_tables(values: flags.FlagValues) -> None:
+    given = values.batch_size or (["16"] if values.train else ["1", "8"])
+    batch_sizes = [int(size) for size in given]
+    if min(batch_sizes) < 1:
+        raise command.UsageError(f"--batch_size={','.join(given)}: expected at least 1")
     prior = command.prior_of(values)
+    if not values.train:
+        _print_iterations(values, prior, batch_sizes)
+        return
+    without_effect = [f"--{name}" for name in ("gradient", "remat", "stride", "overhead") if values[name].present]
+    if without_effect:
+        raise command.UsageError(f"{', '.join(without_effect)}: no effect with --train; leave it out")
+    _print_steps(values, dataclasses.replace(prior, prediction="v_prediction"), batch_sizes)
+
+
+def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:
+    print(
+        "| batch | devices | rounds | compile (s) | step (s) | images/s | GFLOP | GFLOP/s | of the convolution "
+        "| memory (MB) |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for batch in batch_sizes:
+        step = training_step(prior, batch)
+        others = [torch_training_step(prior, Optimisation(batch_size=batch))] if values.torch else []
+        ours, *theirs = _alternate([step.run, *others], values.repeats)
+        ceiling = measure_ceiling(step.devices, values.dtype).convolution
+        median, flops = float(np.median(ours)), step_flops(prior, batch)
+        print(
+            f"| {batch} | {step.devices} | {step.rounds} | {step.compile_seconds:.1f} | {median:.3f} "
+            f"| {batch / median:.1f} | {flops / 1e9:.0f} | {flops / median / 1e9:.0f} | {flops / median / ceiling:.0%} "
+            f"| {step.devices * step.memory_bytes / 1e6:.0f} |",
+            flush=True,
+        )
+        for seconds in theirs:
+            _print_ratios(ours, seconds, f", {batch / float(np.median(seconds)):.1f} images/s")
+
+
+def _print_ratios(ours: Sequence[float], theirs: Sequence[float], remark: str = "") -> None:
+    ratios = np.divide(ours, theirs)
+    pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(
+        f"  ours / torch's ({np.median(theirs):.3f} s{remark}): median {np.median(ratios):.2f} of {pairs}", flush=True
+    )
+
+
+def _print_iterations(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:
     print(
         "| gradient | remat | batch | devices | compile (s) | iteration (s) | per image (s) | GFLOP | GFLOP/s "
         "| of the ceiling | memory (MB) |"
@@ -98,11 +147,7 @@ def _print_table(values: flags.FlagValues) -> None:
             rest = float(np.median(theirs.pop()))
             print(f"  the loop without the network: {1000 * rest:.2f} ms, {rest / median:.2%} of it", flush=True)
         for seconds in theirs:
-            ratios = np.divide(ours, seconds)
-            pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
-            print(
-                f"  ours / torch's ({np.median(seconds):.3f} s): median {np.median(ratios):.2f} of {pairs}", flush=True
-            )
+            _print_ratios(ours, seconds)
 
 
 def _alternate(functions: Sequence[Callable[[], None]], repeats: int) -> list[list[float]]:
@@ -113,7 +158,7 @@ def _alternate(functions: Sequence[Callable[[], None]], repeats: int) -> list[li
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
-    return command.run(PROGRAM, str(__doc__), _flag_values(), _print_table, arguments)
+    return command.run(PROGRAM, str(__doc__), _flag_values(), _print_tables, arguments)
 
 
 if __name__ == "__main__":

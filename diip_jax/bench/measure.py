@@ -30,15 +30,21 @@ def without_network(problem: Problem) -> Problem:
     return dataclasses.replace(problem, generator=NoNetwork(problem.generator.prior))
 
 
-def iteration_flops(prior: Prior, method: DIIP) -> float:
-    """Floating-point operations of the network in one iteration of one image, convolutions counted as direct ones.
+def evaluation_flops(prior: Prior) -> float:
+    """Floating-point operations of the network for one image, convolutions counted as direct ones.
 
-    XLA's count of one evaluation, lowered for an accelerator, where no convolution is Winograd's; XLA's count of the
-    loop would ignore how often it runs. The full gradient evaluates every step forwards and backwards, and forwards
-    again where it is computed again.
+    XLA's count, lowered for an accelerator, where no convolution is Winograd's.
     """
     x = jnp.zeros((1, *prior.image_shape))
     evaluation = jax.jit(Prior.eps).trace(prior, x, jnp.zeros(1)).lower(lowering_platforms=("tpu",))
+    return cast(Any, evaluation.cost_analysis())["flops"]
+
+
+def iteration_flops(prior: Prior, method: DIIP) -> float:
+    """Floating-point operations of the network in one iteration of one image.
+
+    XLA's own count of the loop would ignore how often it runs. The full gradient evaluates every step forwards and
+    backwards, and forwards again where it is computed again.
+    """
     evaluations = 1 if method.gradient == "detached" else 2 if method.remat == "none" else 3
-    flops = cast(Any, evaluation.cost_analysis())["flops"]
-    return flops * evaluations * (prior.schedule.num_timesteps // method.stride)
+    return evaluation_flops(prior) * evaluations * (prior.schedule.num_timesteps // method.stride)

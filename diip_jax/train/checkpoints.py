@@ -60,11 +60,16 @@ class States:
         """Keeps a state, the position in the data, and notes, as JSON has them.
 
         Raises:
-            TrainingError: it cannot be written; the state before it is still there.
+            TrainingError: there is no room, or it cannot be written; the state before it is still there.
         """
         step = int(state.step)
         if step == self.latest:
             return
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            # Looked at before, because the libraries that write tell of a full disk in many lines.
+            raise self._not_written(step, OSError(f"{free / 1e6:.0f} MB are free of {needed / 1e6:.0f} MB"))
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()),
             data=grain.checkpoint.CheckpointSave(iterator),

@@ -175,8 +175,9 @@ def main(arguments: Sequence[str]) -> int:
         try:
             codes.append(_train(values))
         except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
             what = error.strerror or str(error)
-            raise command.UsageError(f"{error.filename}: {what}; the last good state is kept") from error
+            raise command.UsageError(f"{where}{what}; what was saved before is kept") from error
 
     try:
         code = command.run(PROGRAM, str(__doc__), define_flags(), run, arguments)

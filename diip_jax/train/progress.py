@@ -5,6 +5,7 @@ progress.jsonl has an object a line, each with its `step`: of a training's cours
 their `mean`), or of a picture of samples (`samples`, its file).
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -98,7 +99,8 @@ class Progress:
     def close(self) -> None:
         """Ends the writing to TensorBoard."""
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with contextlib.suppress(OSError):  # whatever keeps it from writing was told of where the state is saved
+                self._tensorboard.close()
 
     def _write(self, step: int, content: Mapping[str, Any], scalars: Mapping[str, float]) -> None:
         if self._path is not None:
@@ -113,7 +115,7 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: str) -> int | float:
     try:
         return json.loads(line)["step"]
     except (KeyError, TypeError, ValueError):  # a line that a kill cut off

@@ -19,7 +19,7 @@ from diip_jax.train.checkpoints import States, TrainingError, averaged_prior, im
 from diip_jax.train.interruption import interruption
 from diip_jax.train.plan import Plan
 from diip_jax.train.progress import Clock, Progress
-from diip_jax.train.step import Metrics, State, initial_state, learning_rate, make_update
+from diip_jax.train.step import Metrics, State, initial_state, learning_rate, make_update, rounds
 
 # Of the picture of samples: rows and columns, and at most so many steps of DDIM.
 _GRID = 4
@@ -42,6 +42,7 @@ def train(plan: Plan, report: Callable[[str], None]) -> int | None:
     report = report if jax.process_index() == 0 else lambda line: None
     batch_size = plan.optimisation.batch_size
     mesh = distribute.mesh_of_all(batch_size)
+    rounds(plan.optimisation, mesh)  # a mistake there shows before anything is written
     prepared = Prepared(plan.pictures, plan.cut, batch_size, report)
     iterator = batches(
         prepared, plan.cut, batch_size, plan.seed, process=jax.process_index(), processes=jax.process_count()
