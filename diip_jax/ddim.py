@@ -107,13 +107,14 @@ def _bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
 def check_settings(prior: Denoiser, stride: int, variant: Variant, gradient: str, remat: str) -> None:
     """Raises what `reverse` raises for such settings, without tracing a network.
 
-    The detached gradient divides by sqrt(alpha_bar) whatever the network predicts; for `check_unbounded` see there.
+    So where a visited alpha_bar is 0 and the gradient "detached", which divides by its root whatever the network
+    predicts; and where one is near 0 and neither clipping nor thresholding keeps x0_hat in a range (`check_unbounded`).
     """
     visited = visited_steps(prior, stride, variant)
     if gradient == "detached" and visited.alpha_bar[0] == 0:
         raise ValueError(
-            f"gradient='detached': alpha_bar is 0 at t = {visited.t[0]} of this prior (rescale_betas_zero_snr), where "
-            "x0_hat has no derivative at constant noise; use gradient='full'"
+            f"gradient='detached': alpha_bar is 0 at t = {visited.t[0]} of this prior's schedule, where x0_hat "
+            "has no derivative at constant noise; use gradient='full'"
         )
     if not of_variant(prior.sampler, variant).bounds:
         check_unbounded(prior, visited)
@@ -175,8 +176,8 @@ def check_unbounded(prior: Denoiser, visited: Steps) -> None:
     t, alpha_bar, _ = (values[0] for values in visited)
     if alpha_bar < least_alpha_bar(prior.prediction):
         raise ValueError(
-            f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior, where x0_hat is the error of the predicted noise "
-            f"{alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' with a sampler that clips"
+            f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior's schedule, where x0_hat holds the error of the "
+            f"predicted noise {alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' and a clipping sampler"
         )
 
 
