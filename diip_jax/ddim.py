@@ -177,7 +177,7 @@ def check_unbounded(prior: Denoiser, visited: Steps) -> None:
     if alpha_bar < least_alpha_bar(prior.prediction):
         raise ValueError(
             f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior's schedule, where x0_hat holds the error of the "
-            f"predicted noise {alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' and a clipping sampler"
+            f"noise {alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' and a clipping sampler"
         )
 
 
