@@ -82,7 +82,7 @@ def reverse(
             x_t, jnp.full(x_t.shape[:1], t), hold_eps=gradient == "detached", remat_blocks=remat == "block"
         )
         if sampler.bounds:
-            x0_hat = _bounded(x0_hat, sampler, hold_threshold=gradient == "detached")
+            x0_hat = bounded(x0_hat, sampler, hold_threshold=gradient == "detached")
             eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, None
 
@@ -93,13 +93,18 @@ def reverse(
     return jax.lax.scan(step, z, visited)[0]
 
 
-def _bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
+def bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
+    """x0_hat clipped or thresholded as the sampler says.
+
+    Args:
+        hold_threshold: the threshold has no derivative, so that x0_hat's stays diagonal.
+    """
     if not sampler.thresholding:
         return jnp.clip(x0_hat, -sampler.clip_sample_range, sampler.clip_sample_range)
     ratio = sampler.dynamic_thresholding_ratio
     threshold = jnp.quantile(jnp.abs(x0_hat), ratio, axis=(1, 2, 3), keepdims=True)
     threshold = jnp.clip(threshold, 1, sampler.sample_max_value)
-    if hold_threshold:  # so that the detached gradient stays diagonal
+    if hold_threshold:
         threshold = jax.lax.stop_gradient(threshold)
     return jnp.clip(x0_hat, -threshold, threshold) / threshold
 
