@@ -8,7 +8,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array, Images, Timesteps
+from diip_jax.array_types import Array, Float, Images, Timesteps
 from diip_jax.prediction import Denoised, Prediction, least_alpha_bar
 from diip_jax.schedule import Sampler, Schedule, Steps, Variant, of_variant, steps
 
@@ -93,8 +93,8 @@ def reverse(
     return jax.lax.scan(step, z, visited)[0]
 
 
-def bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
-    """x0_hat clipped or thresholded as the sampler says.
+def bounded(x0_hat: Float[Array, "*B H W C"], sampler: Sampler, hold_threshold: bool) -> Float[Array, "*B H W C"]:
+    """x0_hat, of one image or more, clipped or thresholded as the sampler says.
 
     Args:
         hold_threshold: the threshold has no derivative, so that x0_hat's stays diagonal.
@@ -102,7 +102,7 @@ def bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
     if not sampler.thresholding:
         return jnp.clip(x0_hat, -sampler.clip_sample_range, sampler.clip_sample_range)
     ratio = sampler.dynamic_thresholding_ratio
-    threshold = jnp.quantile(jnp.abs(x0_hat), ratio, axis=(1, 2, 3), keepdims=True)
+    threshold = jnp.quantile(jnp.abs(x0_hat), ratio, axis=(-3, -2, -1), keepdims=True)
     threshold = jnp.clip(threshold, 1, sampler.sample_max_value)
     if hold_threshold:
         threshold = jax.lax.stop_gradient(threshold)
