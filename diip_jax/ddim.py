@@ -8,7 +8,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array, Images, Timesteps
+from diip_jax.array_types import Array, Float, Images, Timesteps
 from diip_jax.prediction import Denoised, Prediction, least_alpha_bar
 from diip_jax.schedule import Sampler, Schedule, Steps, Variant, of_variant, steps
 
@@ -93,18 +93,18 @@ def reverse(
     return jax.lax.scan(step, z, visited)[0]
 
 
-def bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
-    """x0_hat in the range that a sampler keeps it in.
+def bounded(x0_hat: Float[Array, "*B H W C"], sampler: Sampler, hold_threshold: bool) -> Float[Array, "*B H W C"]:
+    """x0_hat, of one image or more, clipped or thresholded as the sampler says.
 
     Args:
-        hold_threshold: no gradient goes through a threshold that depends on x0_hat.
+        hold_threshold: the threshold has no derivative, so that x0_hat's stays diagonal.
     """
     if not sampler.thresholding:
         return jnp.clip(x0_hat, -sampler.clip_sample_range, sampler.clip_sample_range)
     ratio = sampler.dynamic_thresholding_ratio
-    threshold = jnp.quantile(jnp.abs(x0_hat), ratio, axis=(1, 2, 3), keepdims=True)
+    threshold = jnp.quantile(jnp.abs(x0_hat), ratio, axis=(-3, -2, -1), keepdims=True)
     threshold = jnp.clip(threshold, 1, sampler.sample_max_value)
-    if hold_threshold:  # so that the detached gradient stays diagonal
+    if hold_threshold:
         threshold = jax.lax.stop_gradient(threshold)
     return jnp.clip(x0_hat, -threshold, threshold) / threshold
 
@@ -112,13 +112,14 @@ def bounded(x0_hat: Images, sampler: Sampler, hold_threshold: bool) -> Images:
 def check_settings(prior: Denoiser, stride: int, variant: Variant, gradient: str, remat: str) -> None:
     """Raises what `reverse` raises for such settings, without tracing a network.
 
-    The detached gradient divides by sqrt(alpha_bar) whatever the network predicts; for `check_unbounded` see there.
+    So where a visited alpha_bar is 0 and the gradient "detached", which divides by its root whatever the network
+    predicts; and where one is near 0 and neither clipping nor thresholding keeps x0_hat in a range (`check_unbounded`).
     """
     visited = visited_steps(prior, stride, variant)
     if gradient == "detached" and visited.alpha_bar[0] == 0:
         raise ValueError(
-            f"gradient='detached': alpha_bar is 0 at t = {visited.t[0]} of this prior (rescale_betas_zero_snr), where "
-            "x0_hat has no derivative at constant noise; use gradient='full'"
+            f"gradient='detached': alpha_bar is 0 at t = {visited.t[0]} of this prior's schedule, where x0_hat "
+            "has no derivative at constant noise; use gradient='full'"
         )
     if not of_variant(prior.sampler, variant).bounds:
         check_unbounded(prior, visited)
@@ -180,8 +181,8 @@ def check_unbounded(prior: Denoiser, visited: Steps) -> None:
     t, alpha_bar, _ = (values[0] for values in visited)
     if alpha_bar < least_alpha_bar(prior.prediction):
         raise ValueError(
-            f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior, where x0_hat is the error of the predicted noise "
-            f"{alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' with a sampler that clips"
+            f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior's schedule, where x0_hat holds the error of the "
+            f"noise {alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' and a clipping sampler"
         )
 
 

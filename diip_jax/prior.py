@@ -1,6 +1,7 @@
 """A frozen diffusion prior = configuration + parameters, saved and loaded as an Orbax checkpoint."""
 
 import dataclasses
+import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -43,6 +44,7 @@ __all__ = [
     "activation_bytes",
     "bundled_checkpoint",
     "check_image_shape",
+    "identity_of",
     "load_prior",
     "param_shapes",
     "params_sha256",
@@ -235,6 +237,21 @@ def _apply(
         output = network.apply({"params": params}, x_t, t)
     # A learned variance follows the noise; DDIM has no use for it.
     return jnp.asarray(output)[..., : model.in_channels]
+
+
+def identity_of(prior: Prior) -> str:
+    """What tells a prior from others: a digest of its parameters, and one of how they are read if not as usual.
+
+    dtype and class label are left out. A prior that was never saved has its parameters hashed here.
+    """
+    usual = Prior(None, prior.model)
+    unusual = [
+        f"{name}={getattr(prior, name)}"
+        for name in ("prediction", "schedule", "sampler")
+        if getattr(prior, name) != getattr(usual, name)
+    ]
+    identity = prior.provenance.params_sha256 or params_sha256(prior.params)
+    return f"{identity}, read as {hashlib.sha256(repr(unusual).encode()).hexdigest()[:16]}" if unusual else identity
 
 
 def check_image_shape(prior: Any, shape: tuple[int, ...]) -> None:

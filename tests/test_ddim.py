@@ -194,7 +194,7 @@ def test_noise_that_nothing_clips_is_refused_where_it_is_amplified():
     with pytest.raises(ValueError, match=r"alpha_bar is 2\.4e-09 at t = 999 .* noise 20\d+ times, and nothing"):
         reverse(cosine, z, 250, variant="paper")
     unclipped = dataclasses.replace(cosine, sampler=Sampler(timestep_spacing="trailing", clip_sample=False))
-    with pytest.raises(ValueError, match="nothing clips it; use variant='code' with a sampler that clips"):
+    with pytest.raises(ValueError, match="nothing clips it; use variant='code' and a clipping sampler"):
         reverse(unclipped, z, 250)
     clipped = dataclasses.replace(cosine, sampler=Sampler(timestep_spacing="trailing"))
     v = dataclasses.replace(cosine, prediction="v_prediction")

@@ -1,14 +1,16 @@
 """Names of outputs, references, and what counts as finished."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import picture, record, run
+from command_line import checkpoint, picture, record, run
 from PIL import Image
 
 from diip_jax.commands.settings import DIIPSettings
 from diip_jax.launch.plan import Run, plan_jobs
+from diip_jax.prior import load_prior, save_prior
 
 
 @pytest.fixture
@@ -187,3 +189,18 @@ def test_skip_existing_looks_at_mask_and_kernel(capsys, tmp_path):
     run(capsys, *deblurring)
     np.save(kernel, np.eye(3)[::-1])
     assert "was made with another kernel" in run(capsys, *deblurring, "--dry_run").out[-1]
+
+
+def test_skip_existing_looks_at_how_the_same_weights_are_read(capsys, tmp_path):
+    one, out = picture(tmp_path / "in" / "one.png"), tmp_path / "out"
+    usual = [one, f"--output_dir={out}", "--skip_existing"]
+    run(capsys, *usual)
+    save_prior(tmp_path / "v", replace(load_prior(checkpoint()), prediction="v_prediction"))
+    of_v = [*usual, f"--checkpoint={tmp_path / 'v'}", "--dry_run"]
+    assert "was made with another prior" in run(capsys, *of_v).out[-1]
+    earlier = record(out / "one.json")
+    assert earlier["prior"]["prediction"] == "epsilon"
+    del earlier["prior"]["identity"], earlier["prior"]["prediction"]
+    (out / "one.json").write_text(json.dumps(earlier))
+    assert run(capsys, *usual, "--dry_run").out[-1].endswith("skip, finished")
+    assert "was made with another prior" in run(capsys, *of_v).out[-1]

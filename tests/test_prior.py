@@ -13,6 +13,7 @@ from diip_jax.prior import (
     CheckpointError,
     Provenance,
     bundled_checkpoint,
+    identity_of,
     load_prior,
     param_shapes,
     params_sha256,
@@ -191,3 +192,17 @@ def test_a_checkpoint_without_a_word_about_its_sampler_is_sampled_as_birds_code_
     assert metadata["custom_metadata"].pop("sampler") == dataclasses.asdict(Sampler())
     file.write_text(json.dumps(metadata))
     assert load_prior(path).sampler == Sampler()
+
+
+def test_the_same_parameters_read_otherwise_are_another_prior(saved):
+    usual = tiny_prior()
+    others = [
+        dataclasses.replace(usual, prediction="v_prediction"),
+        dataclasses.replace(usual, schedule=Schedule(beta_schedule="cosine")),
+        dataclasses.replace(usual, sampler=Sampler(clip_sample=False)),
+        tiny_prior(seed=1),
+    ]
+    assert identity_of(usual) == params_sha256(usual.params)
+    assert len({identity_of(prior) for prior in [usual, *others]}) == 5
+    prior, path = saved
+    assert identity_of(load_prior(path)) == identity_of(prior)

@@ -180,7 +180,8 @@ def _folder_diffusion(folder: Path) -> Diffusion:
             return diffusion
     schedule = Diffusion().schedule
     _log.info(
-        "%s: no scheduler_config.json: DDPM's schedule is assumed (%s, beta %g to %g, %d timesteps)",
+        "%s: no scheduler_config.json: DDPM's schedule is assumed (%s, beta %g to %g, %d timesteps), and that noise "
+        "is predicted",
         folder, schedule.beta_schedule, schedule.beta_start, schedule.beta_end, schedule.num_timesteps,
     )  # fmt: skip
     return Diffusion()

@@ -13,7 +13,7 @@ import numpy as np
 
 from diip_jax.commands.settings import NoiseSettings, Settings
 from diip_jax.evaluate.one_shot import Restorer
-from diip_jax.evaluate.result_files import identity_of, result_path
+from diip_jax.evaluate.result_files import result_path, told_class
 from diip_jax.evaluate.trajectories import settings_but_rules
 from diip_jax.images import write_json
 from diip_jax.prior import Prior
@@ -91,7 +91,7 @@ def _path(folder: Path, prior: Prior, settings: Mapping[str, Any], y: np.ndarray
     decides = {
         "settings": settings,
         "y": y.shape,
-        "prior": identity_of(prior),
+        "prior": told_class(prior),
         "dtype": prior.dtype,
         "devices": [len(devices), devices[0].device_kind, os.cpu_count()],
         "jax": jax.__version__,

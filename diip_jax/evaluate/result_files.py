@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from diip_jax.images import write_bytes
-from diip_jax.prior import Prior, params_sha256
+from diip_jax.prior import Prior, identity_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Batch:
         """All that decides the result."""
         return {
             "task": self.task,
-            "prior": identity_of(self.prior),
+            "prior": told_class(self.prior),
             "dtype": self.prior.dtype,
             "seed": self.seed,
         }
@@ -60,10 +60,10 @@ def missing_files(folder: Path, batches: Sequence[Batch]) -> dict[Path, int]:
     return {path: images for path, images in files.items() if not path.exists()}
 
 
-def identity_of(prior: Prior) -> str:
-    """What tells a prior from others in a digest; one that was never saved has its parameters hashed here."""
-    sha = prior.provenance.params_sha256 or params_sha256(prior.params)
-    return sha if prior.class_label is None else f"{sha}, class {prior.class_label}"
+def told_class(prior: Prior) -> str:
+    """What tells a prior from others in a digest, the class that it is told included."""
+    identity = identity_of(prior)
+    return identity if prior.class_label is None else f"{identity}, class {prior.class_label}"
 
 
 def sha256(array: np.ndarray) -> str:

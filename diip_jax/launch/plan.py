@@ -17,7 +17,7 @@ from diip_jax import models
 from diip_jax.commands.settings import Settings
 from diip_jax.images import EXTENSIONS, ImageError
 from diip_jax.plugs.operators import Identity, PictureOperator
-from diip_jax.prior import Prior
+from diip_jax.prior import Prior, identity_of
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,10 @@ def prior_facts(prior: Prior) -> dict[str, Any]:
     """What a record says of the prior."""
     return {
         "sha256": prior.provenance.params_sha256,
+        "identity": identity_of(prior),
         "source": prior.provenance.source,
         "source_sha256": prior.provenance.source_sha256,
+        "prediction": prior.prediction,
         "architecture": models.architecture(prior.model),
         "image_shape": list(prior.image_shape),
     }
@@ -256,7 +258,7 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
         **run.settings(prior),
         "seed": run.seed,
         "resize": run.resize,
-        "prior": prior.provenance.params_sha256,
+        "prior": identity_of(prior),
         "input": file_sha256(job.path),
         "reference": job.reference and file_sha256(job.reference),
         "mask": job.mask and file_sha256(job.mask),
@@ -278,7 +280,7 @@ def _identifying(record: dict[str, Any]) -> dict[str, Any]:
         **record["settings"],
         "seed": record["seed"],
         "resize": record["input"]["resize_policy"],
-        "prior": record["prior"]["sha256"],
+        "prior": record["prior"].get("identity", record["prior"]["sha256"]),  # earlier records have only the latter
         "input": record["input"]["sha256"],
         **{name: record[name] and record[name]["sha256"] for name in ("reference", "mask", "kernel")},
     }

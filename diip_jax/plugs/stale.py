@@ -25,7 +25,7 @@ def chain(
         eps, alpha_bar, alpha_bar_next = at
         x0_hat = (x_t - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
         if sampler.bounds:
-            x0_hat = bounded(x0_hat[None], sampler, hold_threshold=True)[0]
+            x0_hat = bounded(x0_hat, sampler, hold_threshold=True)
             eps = (x_t - jnp.sqrt(alpha_bar) * x0_hat) / jnp.sqrt(1 - alpha_bar)
         return jnp.sqrt(alpha_bar_next) * x0_hat + jnp.sqrt(1 - alpha_bar_next) * eps, x_t
 
