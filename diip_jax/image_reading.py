@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -141,7 +141,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     return LoadedImage(path, rgb, alpha, mode, tuple(notes))
 
 
-def decode_image(file: IO[bytes], name: str | os.PathLike[str]) -> LoadedImage:
+def decode_image(file: io.BufferedIOBase, name: str | os.PathLike[str]) -> LoadedImage:
     """`read_image` of an open file that can seek, for threads: what Pillow warns of goes where warnings go.
 
     A caller turns `PIL.Image.DecompressionBombWarning` into an error, once for the whole process.
@@ -193,13 +193,13 @@ class _RangeError(ValueError):
     """Pixel values whose black and white are not known."""
 
 
-def _decode(file: IO[bytes], notes: list[str]) -> tuple[str, NDArray[np.float32], NDArray[np.float32] | None]:
+def _decode(file: io.BufferedIOBase, notes: list[str]) -> tuple[str, NDArray[np.float32], NDArray[np.float32] | None]:
     """Mode, rgb in [-1, 1] and alpha of the first frame of an open file."""
     if not file.read(1):
         raise _EmptyError("is empty (zero bytes); get a whole copy of it")
     file.seek(0)
     Image.init()
-    with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+    with Image.open(cast(IO[bytes], file), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
         mode = image.mode
         if getattr(image, "is_animated", False):
             notes.append("several frames or pages: the first is used")

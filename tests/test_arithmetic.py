@@ -30,7 +30,9 @@ def lowered(function, prior, platform):
 @pytest.mark.parametrize("precision, name", [("highest", "HIGHEST"), ("high", "HIGH"), ("default", "DEFAULT")])
 def test_every_product_of_the_network_has_the_precision(precision, name):
     text = lowered(evaluate, dataclasses.replace(tiny_prior(), precision=precision), "tpu")
-    products = [line for line in text.splitlines() if "stablehlo.convolution" in line or "dot_general" in line]
+    products = [
+        line for line in text.splitlines() if "= stablehlo.convolution" in line or "= stablehlo.dot_general" in line
+    ]
     # What says nothing has the default precision.
     named = [f"precision {name}" in line or f"precision = [{name}" in line for line in products]
     silent = ["precision" not in line for line in products]

@@ -46,7 +46,8 @@ def test_what_a_user_gives_is_checked_and_what_jax_does_is_not():
     with pytest.raises(ValueError, match=r"scale=-1\.0: expected above 0"):
         Scaled(-1.0)
     assert jax.tree.map(lambda leaf: -leaf, Scaled(2.0)).scale == -2.0
-    np.testing.assert_allclose(jax.vmap(lambda s, x: s(x))(Scaled(np.array([1.0, 2.0])), jnp.ones(2)), [1, 2])
+    several = jax.tree.map(lambda leaf: jnp.array([leaf, 2 * leaf]), Scaled(1.0))
+    np.testing.assert_allclose(jax.vmap(lambda s, x: s(x))(several, jnp.ones(2)), [1, 2])
     with pytest.raises(AttributeError):
         Scaled(1.0).scale = 2.0
 
