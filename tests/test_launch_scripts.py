@@ -14,7 +14,7 @@ from command_line import checkpoint, free_port, picture
 from diip_jax.launch.flag_table import define_flags
 
 FOLDER = Path(__file__).resolve().parent.parent / "launch"
-SETTINGS = ["--stride=250", "--max_iterations=3", "--stopping=budget"]
+SETTINGS = ["--method=diip", "--stride=250", "--max_iterations=3", "--stopping=budget"]
 # As srun of one node: every task has its number in its environment, and the largest exit code counts.
 SRUN = """#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done

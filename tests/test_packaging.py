@@ -26,7 +26,7 @@ def test_import_loads_neither_torch_nor_matplotlib():
 def test_devices_can_be_chosen_after_methods_are_made():
     """JAX takes their number until its first computation, and `--distributed` joins the processes until then."""
     code = (
-        "import jax\nimport diip_jax as dj\nfrom diip_jax import BIRD, DIIP, Blind\nDIIP(None), BIRD(None), Blind(None), dj.DIP()\n"
+        "import jax\nimport diip_jax as dj\nfor method in (dj.DIIP, dj.BIRD, dj.Blind): method(None)\n"
         "jax.config.update('jax_num_cpu_devices', 3); print(jax.local_device_count())"
     )
     without = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}

@@ -17,7 +17,7 @@ from diip_jax.launch import processes
 from diip_jax.launch.console import Console
 from diip_jax.launch.flag_table import define_flags
 
-SETTINGS = ["--stride=250", "--max_iterations=4", "--stopping=budget"]
+SETTINGS = ["--method=diip", "--stride=250", "--max_iterations=4", "--stopping=budget"]
 
 
 @pytest.fixture(scope="module")
