@@ -91,7 +91,7 @@ def test_a_converted_file_restores_an_image(case, tmp_path):
     source = save(preset, tmp_path / "model.pt", image_convolutions="images" in case)
     prior = convert(source, tmp_path / "prior", preset=preset).with_class_label(label)
     y = np.random.default_rng(0).uniform(-1, 1, (1, *size, preset.model.in_channels)).astype(np.float32)
-    restored = diip_jax.restore(diip_jax.DIIP(prior, stride=500, max_iterations=2), y)
+    restored = diip_jax.restore(diip_jax.DIIP(prior, stride=500, max_iterations=2), y, save=("loss",))
     assert restored.images.shape == y.shape and np.isfinite(restored.traces["loss"]).all()
 
 
