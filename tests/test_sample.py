@@ -6,7 +6,7 @@ import pytest
 from command_line import checkpoint, pixels
 from networks import tiny_prior
 
-from diip_jax import ddim, sample
+from diip_jax import reverse, sample
 
 
 def cells(path, side=16, gap=4):
@@ -26,7 +26,7 @@ def test_sample_i_is_ddim_from_the_noise_of_its_key():
     assert drawn[0].shape == (16, 16, 3) and drawn[0].dtype == np.float32
     for i, image in enumerate(drawn):
         z = jax.random.normal(jax.random.fold_in(jax.random.key(5), i), (1, 16, 16, 3))
-        np.testing.assert_allclose(image, ddim.reverse(prior, z, 250)[0], atol=1e-5)
+        np.testing.assert_allclose(image, reverse(prior, z, 250)[0], atol=1e-5)
 
 
 def test_only_the_paper_variant_leaves_the_range():
