@@ -11,7 +11,7 @@ from PIL import Image
 from restorers import Brighter
 
 from diip_jax import metrics
-from diip_jax.commands.settings import BIRDSettings, DIIPSettings, DIPSettings, settings_named
+from diip_jax.commands.settings import BIRDSettings, BlindSettings, DIIPSettings, DIPSettings, settings_named
 from diip_jax.evaluate import __main__ as command
 from diip_jax.evaluate import options
 from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
@@ -254,8 +254,9 @@ def test_the_protocol_of_bird_tells_kernels_apart_where_there_are_some(arguments
 
 
 def test_the_quality_that_is_published_is_what_a_user_gets_but_for_the_stride():
-    assert [entry.settings("noise") for entry in QUALITY.entries] == [DIIPSettings(stride=200)]
-    assert QUALITY.entries[0].rules[0] == DIIPSettings().stopping
+    default, diip = QUALITY.entries
+    assert (default.settings("noise"), diip.settings("noise")) == (BlindSettings(), DIIPSettings(stride=200))
+    assert default.rules == (BlindSettings().stopping,) and diip.rules[0] == DIIPSettings().stopping
 
 
 def test_the_protocol_of_bird_compares_defaults_presets_and_the_truth():
