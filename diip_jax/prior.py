@@ -272,7 +272,7 @@ def activation_bytes(prior: Any, shape: tuple[int, int, int]) -> int:
 
     def residuals(params: Params, x: Array) -> Any:
         frozen = dataclasses.replace(prior, params=params)
-        return jax.vjp(lambda x: frozen.eps(x, jnp.zeros(1)), x)[1]
+        return jax.vjp(lambda x: frozen.denoise(x, jnp.zeros(1)).eps, x)[1]
 
     kept = jax.tree.leaves(jax.eval_shape(residuals, prior.params, x))
     # The parameters are among them, and are there anyway.

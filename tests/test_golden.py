@@ -22,6 +22,9 @@ def stored():
 def test_a_restoration_is_that_of_version_0_1(stored, name):
     for key, value in restored(*cases()[name]).items():
         if key == "images":
-            np.testing.assert_allclose(value, stored[f"{name}/{key}"], atol=1e-5)
+            # Every image is within 1e-5 but for single pixels: an optimisation enlarges the last bits, in which XLA
+            # rounds a program otherwise when the arithmetic around it is another.
+            np.testing.assert_allclose(value, stored[f"{name}/{key}"], atol=5e-5)
+            assert np.mean(np.abs(value - stored[f"{name}/{key}"]) > 1e-5) < 0.02
         else:
             np.testing.assert_array_equal(value, stored[f"{name}/{key}"])

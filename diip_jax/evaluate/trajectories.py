@@ -195,7 +195,13 @@ def settings_but_rules(method: Settings) -> dict[str, Any]:
     of_rules = "stopping k_min eps robust_eps smoothing patience window explained sharpness_ratio fully_explained tau"
     settings = dataclasses.asdict(method)
     left_out = (*of_rules.split(), "loss_threshold", "remat")
-    return {name: value for name, value in settings.items() if name not in left_out}
+    # Settings that earlier versions did not have: where they say what was always so, files keep their names.
+    usual = {"refresh": 0, "final_rate": 1.0}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in left_out and not (name in usual and value == usual[name])
+    }
 
 
 def _run(
