@@ -45,12 +45,7 @@ def write_checkpoint(
 
     digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Where several processes are connected, one of them writes: Orbax would wait for all.
-    this = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process_{this}"
-    )
-    with ocp.Context(multiprocessing_options=alone), tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         folder = Path(scratch) / "checkpoint"
         pieces, dtype = _pieces(named_leaves(params)), jnp.dtype(stored_dtype)
         for piece in pieces:

@@ -141,7 +141,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, shared, u
 
 def test_devices_and_processes_train_alike(tmp_path, shared, undisturbed):
     given = [f"--images={shared / 'pictures'}", "--max_steps=20"]
-    assert start(shared / "cache", *given, f"--output_dir={tmp_path / 'one'}", devices=1).wait() == 0
+    alone = start(shared / "cache", *given, f"--output_dir={tmp_path / 'one'}", devices=1)
+    told_alone = alone.communicate()[1]
+    assert alone.returncode == 0, told_alone
     together = [f"--output_dir={tmp_path / 'two'}", f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     processes = [start(shared / "cache", *given, *together, f"--process_id={n}", devices=1) for n in range(2)]
     told = [process.communicate()[1] for process in processes]

@@ -10,4 +10,5 @@ except ModuleNotFoundError as missing:
     print('diip_jax.train: error: grain is missing; run: pip install "diip_jax[train]"', file=sys.stderr)
     sys.exit(2)
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -5,8 +5,10 @@ the other commands take; it is exchanged as a whole.
 """
 
 import dataclasses
+import multiprocessing
 import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,7 @@ def write_prior(path: Path, prior: Prior, card: Card, stored_dtype: str) -> None
     for left_behind in (scratch, old):
         shutil.rmtree(left_behind, ignore_errors=True)
     try:
-        save_prior(scratch / path.name, prior, stored_dtype=stored_dtype, card=card)
+        _save_alone(scratch / path.name, prior, stored_dtype, card)
         if path.exists():
             os.rename(path, old)
         os.rename(scratch / path.name, path)
@@ -143,6 +145,22 @@ def write_prior(path: Path, prior: Prior, card: Card, stored_dtype: str) -> None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_alone(path: Path, prior: Prior, stored_dtype: str, card: Card) -> None:
+    """`save_prior` by this process, whether or not it is connected to others."""
+    if jax.process_count() == 1:
+        save_prior(path, prior, stored_dtype=stored_dtype, card=card)
+        return
+    # Of connected processes Orbax waits for all, and the others have nothing to write: one that knows of no other does.
+    on_host = dataclasses.replace(prior, params=jax.tree.map(np.asarray, prior.params))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_save_on_cpu, path, on_host, stored_dtype, card).result()
+
+
+def _save_on_cpu(path: Path, prior: Prior, stored_dtype: str, card: Card) -> None:
+    jax.config.update("jax_platforms", "cpu")  # the accelerator is the training's
+    save_prior(path, prior, stored_dtype=stored_dtype, card=card)
 
 
 def images_seen(path: Path) -> int | None:
