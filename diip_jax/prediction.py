@@ -40,10 +40,12 @@ class Denoised(NamedTuple):
     x0_hat: Images
 
 
-def check_prediction(prediction: str, *, zero_terminal_snr: bool = False) -> None:
-    """Raises ValueError unless it is a `Prediction`, and one that is defined where alpha_bar is 0 if there it is."""
-    if prediction not in get_args(Prediction):
-        raise ValueError(f"prediction={prediction!r}: expected one of {', '.join(get_args(Prediction))}")
+def check_prediction(
+    prediction: str, *, zero_terminal_snr: bool = False, known: tuple[str, ...] = get_args(Prediction)
+) -> None:
+    """Raises ValueError unless it is a known one, and one that is defined where alpha_bar is 0 if there it is."""
+    if prediction not in known:
+        raise ValueError(f"prediction={prediction!r}: expected one of {', '.join(known)}")
     if zero_terminal_snr and prediction not in _WITHOUT_SIGNAL:
         raise ValueError(
             f"prediction={prediction!r}: alpha_bar is 0 at the last timestep of this schedule, where only "

@@ -105,3 +105,11 @@ def test_images_that_it_does_not_take_are_refused(side, channels, message):
 def test_another_prediction_is_refused():
     with pytest.raises(ValueError, match="prediction='score': expected one of epsilon, "):
         unchecked(FunctionPrior, function=eps, params=PARAMS, image_shape=SHAPE, prediction="score")
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "denoiser", "blind_denoiser"])
+def test_what_says_nothing_of_an_image_in_noise_alone_is_refused(prediction):
+    schedule = dj.Schedule(rescale_betas_zero_snr=True)
+    with pytest.raises(ValueError, match=f"prediction='{prediction}': alpha_bar is 0 at the last timestep"):
+        FunctionPrior(eps, PARAMS, SHAPE, schedule, prediction)
+    FunctionPrior(eps, PARAMS, SHAPE, schedule, "v_prediction")

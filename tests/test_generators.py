@@ -11,6 +11,7 @@ import diip_jax as dj
 from diip_jax.ddim import reverse
 from diip_jax.plugs.generators import DDIM, UntrainedNetwork, ddim, to_sphere
 from diip_jax.prior import activation_bytes
+from diip_jax.schedule import Sampler
 
 SHAPE = (16, 16, 3)
 
@@ -138,6 +139,30 @@ def test_an_iterate_with_kept_noise_is_ddim_with_the_noise_of_earlier_iterates(v
 
 def test_the_gradient_with_kept_noise_is_that_of_the_detached_network():
     prior, z = tiny_prior(), jax.random.normal(jax.random.key(0), SHAPE)
+    plain, kept = ddim(prior, 250), ddim(prior, 250, refresh=4)
+
+    def gradient(generator):
+        def energy(z):
+            return jnp.mean(generator.apply(z, generator.init_cache(z), jax.random.key(1), jnp.int32(0))[0] ** 2)
+
+        return jax.jit(jax.value_and_grad(energy))(z)
+
+    for ours, theirs in zip(gradient(kept), gradient(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler("trailing", clip_sample_range=0.3),
+        Sampler(
+            "linspace", set_alpha_to_one=False, thresholding=True, dynamic_thresholding_ratio=0.8, sample_max_value=9.0
+        ),
+    ],
+)
+def test_kept_noise_goes_the_way_that_the_checkpoint_is_sampled(sampler):
+    prior = dataclasses.replace(tiny_prior(), prediction="v_prediction", sampler=sampler)
+    z = jax.random.normal(jax.random.key(0), SHAPE)
     plain, kept = ddim(prior, 250), ddim(prior, 250, refresh=4)
 
     def gradient(generator):

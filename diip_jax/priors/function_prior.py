@@ -9,7 +9,7 @@ import numpy as np
 
 from diip_jax.array_types import Array, Float, Images, Timesteps
 from diip_jax.plug import plug
-from diip_jax.prediction import Denoised, Prediction, denoised, network_input
+from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.schedule import Sampler, Schedule
 
 OwnPrediction = Literal[Prediction, "denoiser", "blind_denoiser"]
@@ -33,7 +33,7 @@ class FunctionPrior:
         sampler: how it is sampled, for `diip_jax.reverse` in its variant "code".
 
     Raises:
-        ValueError: another prediction.
+        ValueError: another prediction, or one that says nothing at a terminal alpha_bar of 0.
     """
 
     function: Callable[..., Array]
@@ -45,9 +45,8 @@ class FunctionPrior:
     sampler: Sampler = Sampler()
 
     def __post_init__(self) -> None:
-        if self.prediction not in get_args(OwnPrediction):
-            expected = ", ".join(get_args(OwnPrediction))
-            raise ValueError(f"prediction={self.prediction!r}: expected one of {expected}")
+        zero_terminal_snr = self.schedule.zero_terminal_snr
+        check_prediction(self.prediction, zero_terminal_snr=zero_terminal_snr, known=get_args(OwnPrediction))
 
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised:
         """The noise and the image that the function finds in x_t, see `diip_jax.Prior.denoise`."""
