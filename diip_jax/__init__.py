@@ -55,6 +55,7 @@ from diip_jax.plugs.rules import (
     windowed_moving_variance,
 )
 from diip_jax.prior import CheckpointError, Prior, load_prior, save_prior
+from diip_jax.priors import Windowed
 from diip_jax.restore import Solution, View, every, restore
 from diip_jax.schedule import Schedule
 from diip_jax.solve.problem import Problem, Result
@@ -108,6 +109,7 @@ __all__ = [
     "UntrainedNetwork",
     "VaryingBlur",
     "View",
+    "Windowed",
     "combined",
     "ddim",
     "decay",
