@@ -124,7 +124,7 @@ class Prior:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the images that the prior was trained on."""
-        return (self.model.image_size, self.model.image_size, self.model.in_channels)
+        return (*models.image_sides(self.model), self.model.in_channels)
 
     @property
     def size_multiple(self) -> int:

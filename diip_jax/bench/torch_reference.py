@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diip_jax.convert.torch_configs import to_diffusers
+from diip_jax.convert.diffusers_network import to_diffusers
 from diip_jax.methods import DIIP
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import Prior
