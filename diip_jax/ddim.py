@@ -176,10 +176,14 @@ def visited_steps(prior: Denoiser, stride: int, variant: Variant, *, t_max: int 
     return steps(prior.schedule, stride, of_variant(prior.sampler, variant), t_max=t_max)
 
 
-def check_unbounded(prior: Denoiser, visited: Steps) -> None:
-    """Raises ValueError where x0_hat, if nothing bounds it, is an amplified error: see `least_alpha_bar`."""
+def check_unbounded(prior: Denoiser, visited: Steps, *, kept_eps: bool = False) -> None:
+    """Raises ValueError where x0_hat, if nothing bounds it, is an amplified error: see `least_alpha_bar`.
+
+    Args:
+        kept_eps: x0_hat is made of an eps, whatever the network predicts.
+    """
     t, alpha_bar, _ = (values[0] for values in visited)
-    if alpha_bar < least_alpha_bar(prior.prediction):
+    if alpha_bar < least_alpha_bar("epsilon" if kept_eps else prior.prediction):
         raise ValueError(
             f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior's schedule, where x0_hat holds the error of the "
             f"noise {alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' and a clipping sampler"

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import resources
@@ -417,10 +418,20 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
     """
     path = Path(path).absolute()
+    _refuse_unconverted(path)
     metadata = read_custom_metadata(path)
     if not isinstance(metadata, Mapping) or metadata.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: not a diip_jax prior; make one with python -m diip_jax.convert")
     return dict(metadata)
+
+
+def _refuse_unconverted(path: Path) -> None:
+    """Raises CheckpointError for a file, or a folder of diffusers: what to type to make a checkpoint of it."""
+    of_diffusers = ("config.json", "model_index.json", "unet/config.json", "unet_ema/config.json")
+    what = "a file" if path.is_file() else "a diffusers folder"
+    if path.is_file() or any((path / name).is_file() for name in of_diffusers):
+        command = f"python -m diip_jax.convert --source={shlex.quote(str(path))} --output=FOLDER"
+        raise CheckpointError(f"{path}: {what}, which is not converted yet; run: {command}, and give that FOLDER")
 
 
 def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:

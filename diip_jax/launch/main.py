@@ -24,6 +24,7 @@ from diip_jax.launch.plan import Job, KernelFile, Run, finished, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
+from diip_jax.machine import usable_memory
 from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
@@ -126,7 +127,9 @@ def _usual_batch(prior: Prior) -> int:
     if jax.default_backend() != "cpu":
         return 8 * devices
     # Every device has its copy of the parameters, and CPU devices have one memory.
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = usable_memory()
+    if memory is None:
+        return devices
     copies = memory // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
     return max(1, min(devices, copies))
 
