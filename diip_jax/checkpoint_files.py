@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diip_jax import startup
 from diip_jax.array_types import Params
 
 # A piece is of so many float32 bytes (or of one larger parameter): a checkpoint may be larger than the memory it is
@@ -72,7 +73,8 @@ def read_custom_metadata(path: Path) -> Any:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such checkpoint folder; make one with python -m diip_jax.convert")
     try:
-        return ocp.metadata(path).custom_metadata
+        with startup.at_once():  # Orbax takes an interruption for a file that it cannot read
+            return ocp.metadata(path).custom_metadata
     except Exception as error:  # as in read_params
         raise CheckpointError(f"{path}: not an Orbax checkpoint, or damaged ({_first_line(error)})") from error
 
@@ -92,7 +94,7 @@ def read_params(path: Path, shapes: Params, stored_dtype: str, sha256: str) -> d
     # Read into NumPy: on the device every shape would compile a program of its own.
     abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, jnp.dtype(stored_dtype)), shapes)
     try:
-        with _failure_said_once():
+        with startup.at_once(), _failure_said_once():
             params = ocp.load(path, abstract)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file; to a user all mean the same
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)}); convert again") from error

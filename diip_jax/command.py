@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import jax
 from absl import flags
 
 from diip_jax import distribute
@@ -29,10 +31,21 @@ def prior_of(values: flags.FlagValues) -> Prior:
 
     Raises:
         CheckpointError: as `load_prior`.
-        UsageError: as `expanded`.
+        UsageError: as `expanded` and `check_devices`.
     """
+    check_devices()
     checkpoint = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
     return load_prior(checkpoint, dtype=values.dtype)
+
+
+def check_devices() -> None:
+    """Raises UsageError where JAX has no device to compute on, as with JAX_PLATFORMS=cuda without a GPU."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:  # the former where the platform's plugin is not installed
+        asked = cast(Any, jax.config).jax_platforms
+        said = (str(error).splitlines() or [f"JAX_PLATFORMS={asked}, which is not installed"])[0]
+        raise UsageError(f"JAX finds no device to compute on ({said}); with JAX_PLATFORMS=cpu it is the CPU") from error
 
 
 def expanded(flag: str, path: str) -> Path:

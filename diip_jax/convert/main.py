@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from diip_jax import models
-from diip_jax.command import UsageError, expanded
+from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.convert.conversion import Identified, identify, in_memory, refuse_existing, unread_prior, write
 from diip_jax.convert.families import PRESETS
 from diip_jax.convert.torch_parity import TOLERANCE, check_reference, verify
@@ -153,6 +153,7 @@ def _run(values: Any) -> int:
     if values.inspect is not None:
         if values.source or values.output:
             raise ConversionError("--inspect goes without --source and --output")
+        check_devices()
         print(describe(expanded("inspect", values.inspect)))
         return 0
     if not values.source or not values.output:
@@ -165,6 +166,7 @@ def _run(values: Any) -> int:
     identified = identify(source, values.preset, config=config, weights=values.weights, image_size=image_size)
     prior = unread_prior(identified)
     if values.verify:
+        check_devices()
         check_reference(identified)
     if values.verify and not _report_parity(identified, in_memory(prior), values.stored_dtype):
         print(f"diip_jax.convert: error: relative error above {TOLERANCE:g}: nothing was written", file=sys.stderr)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from diip_jax import distribute
-from diip_jax.command import UsageError, expanded
+from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.commands.settings import Settings
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
             distribute.use_every_core()
             keep_compiled_programs()
         with meeting(values, console):
+            check_devices()
             check_same_inputs(paths, errors)
             prior = _prior(values)
         run = _run(values, method, prior, kernel)

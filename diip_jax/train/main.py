@@ -89,6 +89,7 @@ def plan_from(values: flags.FlagValues) -> Plan:
 
 def _start(values: flags.FlagValues) -> Prior:
     """The prior that the training begins with."""
+    command.check_devices()
     dtype = values.dtype
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
