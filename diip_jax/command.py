@@ -9,6 +9,7 @@ import jax
 from absl import flags
 
 from diip_jax import distribute
+from diip_jax.configuration import configure_as_usual
 from diip_jax.prior import Prior, load_prior
 
 
@@ -86,6 +87,7 @@ def run(
             return 0
         if surplus:
             raise UsageError(f"unexpected argument {surplus[0]!r}: everything is given by flags, see --help")
+        configure_as_usual()
         distribute.use_every_core()
         command(values)
     except (flags.Error, ValueError) as error:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Images, Timesteps
+from diip_jax.configuration import usual_rules
 from diip_jax.prediction import Denoised, Prediction, least_alpha_bar
 from diip_jax.schedule import Sampler, Schedule, Steps, Variant, of_variant, steps
 
@@ -32,6 +33,7 @@ class Denoiser(Protocol):
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised: ...
 
 
+@usual_rules()
 def reverse(
     prior: Denoiser,
     z: Images,
@@ -129,6 +131,7 @@ def check_settings(prior: Denoiser, stride: int, variant: Variant, gradient: str
         raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
 
 
+@usual_rules()
 def invert(
     prior: Denoiser,
     x: Images,

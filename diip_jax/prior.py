@@ -27,6 +27,7 @@ from diip_jax.checkpoint_files import (
     read_params,
     write_checkpoint,
 )
+from diip_jax.configuration import usual_configuration, usual_rules
 from diip_jax.models.arithmetic import Arithmetic, Convolutions, Precision, arithmetic, check_arithmetic
 from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.priors.function_prior import FunctionPrior
@@ -159,6 +160,7 @@ class Prior:
         """
         return FunctionPrior(denoiser, params, image_shape, prediction="blind_denoiser", **settings)
 
+    @usual_rules()
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised:
         """The noise eps_theta(x_t, t) and the image x0_hat that the network finds in x_t, whatever its output is.
 
@@ -180,6 +182,7 @@ class Prior:
         """The noise of `denoise`."""
         return self.denoise(x_t, t, remat_blocks=remat_blocks).eps
 
+    @usual_rules()
     def output(self, x_t: Images, t: Timesteps, *, remat_blocks: bool = False) -> Images:
         """What the network itself says of x_t at t, without a learned variance; arguments and errors as of `denoise`.
 
@@ -267,6 +270,7 @@ def check_image_shape(prior: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"images are {height}x{width}: this prior takes sides that are multiples of {multiple}")
 
 
+@usual_configuration()
 def activation_bytes(prior: Any, shape: tuple[int, int, int]) -> int:
     """Bytes that one evaluation of the prior keeps of one image (H, W, C) for its gradient; nothing is computed."""
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -284,6 +288,7 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+@usual_configuration()
 def param_shapes(model: models.ModelConfig) -> Params:
     """The parameter tree of a network as `jax.ShapeDtypeStruct` leaves; takes neither memory nor time."""
     network = models.network(model)
@@ -293,6 +298,7 @@ def param_shapes(model: models.ModelConfig) -> Params:
     return jax.eval_shape(network.init, jax.random.key(0), x, t)["params"]
 
 
+@usual_configuration()
 def random_prior(model: models.ModelConfig, seed: int = 0) -> Prior:
     """An untrained prior, kernels N(0, 1 / fan_in): for tests, timing and shape checks."""
     rng = np.random.default_rng(seed)
@@ -311,6 +317,7 @@ def bundled_checkpoint() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / "faces64"
 
 
+@usual_configuration()
 def load_prior(
     path: str | os.PathLike[str] | None = None, *, dtype: str = "float32", class_label: int | None = None
 ) -> Prior:
@@ -348,6 +355,7 @@ def load_prior(
     return dataclasses.replace(prior, params=jax.tree.unflatten(structure, leaves))
 
 
+@usual_configuration()
 def save_prior(
     path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str = "float32", card: Card | None = None
 ) -> None:

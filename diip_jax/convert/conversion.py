@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diip_jax.configuration import usual_configuration
 from diip_jax.convert.families import FAMILIES, PRESETS, ConfigError, Preset, WeightError, family_of
 from diip_jax.convert.recognition import recognise
 from diip_jax.convert.scheduler_configs import Diffusion, diffusion_from_diffusers
@@ -40,6 +41,7 @@ class Identified(NamedTuple):
     preset: Preset
 
 
+@usual_configuration()
 def convert(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -184,6 +186,7 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+@usual_configuration()
 def in_memory(prior: Prior) -> Prior:
     """An unread prior with its parameters on the device, float32.
 

@@ -30,6 +30,7 @@ from absl import flags
 
 from diip_jax import models
 from diip_jax.command import UsageError, check_devices, expanded
+from diip_jax.configuration import configure_as_usual
 from diip_jax.convert.conversion import Identified, identify, in_memory, refuse_existing, unread_prior, write
 from diip_jax.convert.families import PRESETS
 from diip_jax.convert.torch_parity import TOLERANCE, check_reference, verify
@@ -150,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(values: Any) -> int:
+    configure_as_usual()
     if values.inspect is not None:
         if values.source or values.output:
             raise ConversionError("--inspect goes without --source and --output")

@@ -16,6 +16,7 @@ from absl import flags
 from diip_jax import distribute
 from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.commands.settings import Settings
+from diip_jax.configuration import configure_as_usual
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         if not values.dry_run:
             distribute.use_every_core()
             keep_compiled_programs()
+        configure_as_usual()
         with meeting(values, console):
             check_devices()
             check_same_inputs(paths, errors)
