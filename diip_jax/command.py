@@ -10,7 +10,7 @@ from absl import flags
 
 from diip_jax import distribute
 from diip_jax.configuration import configure_as_usual
-from diip_jax.prior import Prior, load_prior
+from diip_jax.prior import CheckpointError, Prior, load_prior
 
 
 class UsageError(ValueError):
@@ -18,11 +18,12 @@ class UsageError(ValueError):
 
 
 def prior_flags() -> flags.FlagValues:
-    """The flags of every command that works on a prior: `--checkpoint`, `--dtype` and `--help`."""
+    """The flags of every command that works on a prior: `--checkpoint`, `--dtype`, `--class_label` and `--help`."""
     # Not absl's global flags: several commands of the package may be imported into one process.
     values = flags.FlagValues()
     flags.DEFINE_string("checkpoint", None, "prior; without it the bundled one", flag_values=values)
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of the arithmetic", flag_values=values)
+    flags.DEFINE_integer("class_label", None, "class that a class-conditional prior is told", flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
 
@@ -36,7 +37,12 @@ def prior_of(values: flags.FlagValues) -> Prior:
     """
     check_devices()
     checkpoint = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
-    return load_prior(checkpoint, dtype=values.dtype)
+    try:
+        return load_prior(checkpoint, dtype=values.dtype, class_label=values.class_label)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def check_devices() -> None:

@@ -1,5 +1,6 @@
 """Weights are read from a file one by one, and what has been read does not stay."""
 
+import argparse
 import builtins
 import io
 import tracemalloc
@@ -134,3 +135,14 @@ def test_a_torch_that_does_not_import_is_one_line(error, tmp_path, monkeypatch):
     with pytest.raises(ConversionError, match="needs torch, which does not import here") as caught:
         read_weights(tmp_path / "model.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_flags_and_figures_beside_the_weights_are_passed_over(tmp_path):
+    beside = {
+        "args": argparse.Namespace(lr=0.1, folder="x"),
+        "best": np.float64(3.5),
+        "step": np.int64(7),
+        "losses": np.ones(3, np.float32),
+    }
+    torch.save({"state_dict": {"a": torch.ones(2)}, **beside}, tmp_path / "model.ckpt")
+    np.testing.assert_array_equal(read_weights(tmp_path / "model.ckpt")["a"], np.ones(2))

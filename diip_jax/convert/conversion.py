@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.configuration import usual_configuration
-from diip_jax.convert.families import FAMILIES, PRESETS, ConfigError, Preset, WeightError, family_of
+from diip_jax.convert.families import FAMILIES, OTHERS, PRESETS, ConfigError, Preset, WeightError, family_of
 from diip_jax.convert.recognition import recognise
 from diip_jax.convert.scheduler_configs import Diffusion, diffusion_from_diffusers
 from diip_jax.convert.sources import Source, find_source
@@ -131,7 +131,7 @@ def _stored(found: Source, weights: str | None) -> dict[str, StoredWeight]:
     # Of a folder, `weights` has been a choice between its parts.
     wanted = weights if found.folder is None else None
     _log_averages_beside(found)
-    return read_weights(found.files[0], [family.signs for family in FAMILIES], wanted)
+    return read_weights(found.files[0], [*(family.signs for family in FAMILIES), *OTHERS], wanted)
 
 
 def _log_averages_beside(found: Source) -> None:

@@ -214,6 +214,24 @@ def _said(path: Path, choice: Choice) -> _Tensors:
     return choice.tensors
 
 
+class _Beside:
+    """Stands, empty, for an object that a training script keeps beside the weights: nothing of it is made or run."""
+
+    def __init__(self, *given: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+# Flags and figures. Names of what NumPy's scalars and arrays are pickled with, in its versions 1 and 2.
+_BESIDE_WEIGHTS = (
+    "argparse.Namespace", "_codecs.encode", "numpy.dtype", "numpy.ndarray",
+    *(f"{module}.multiarray.{name}" for module in ("numpy.core", "numpy._core") for name in ("scalar", "_reconstruct")),
+    *(f"numpy.dtypes.{kind}DType" for kind in ("Bool", "Float32", "Float64", "Int32", "Int64")),
+)  # fmt: skip
+
+
 def _load_torch(path: Path, mapped: bool) -> Any:
     import torch
 
@@ -221,7 +239,8 @@ def _load_torch(path: Path, mapped: bool) -> Any:
         with warnings.catch_warnings():
             # Of pickle protocols that torch may not know: what follows reads the file or refuses it.
             warnings.simplefilter("ignore", UserWarning)
-            with contextlib.nullcontext(path) if mapped else path.open("rb") as file:
+            beside = torch.serialization.safe_globals([(_Beside, name) for name in _BESIDE_WEIGHTS])
+            with beside, contextlib.nullcontext(path) if mapped else path.open("rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         # torch's own message advises to load without weights_only, which is what a hostile file wants.

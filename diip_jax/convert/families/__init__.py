@@ -17,7 +17,15 @@ FAMILIES: tuple[Family, ...] = (
 # says where each is published.
 PRESETS: dict[str, Preset] = {name: preset for family in FAMILIES for name, preset in family.presets.items()}
 
-__all__ = ["FAMILIES", "PRESETS", "ConfigError", "Family", "Preset", "WeightError", "family_of"]
+__all__ = ["FAMILIES", "OTHERS", "PRESETS", "ConfigError", "Family", "Preset", "WeightError", "family_of"]
+
+
+# Networks of other projects, by beginnings of names as in `Family.signs`: found in a file to say what it is.
+OTHERS: dict[tuple[str, ...], str] = {
+    ("downs.0.", "init_conv.", "time_mlp."): "the Unet of denoising-diffusion-pytorch",
+    ("all_modules.",): "a network of score_sde",
+    ("model.enc.", "model.dec.", "model.map_noise."): "a network of EDM, with its preconditioning",
+}
 
 
 def family_of(names: Collection[str]) -> Family:
@@ -31,6 +39,9 @@ def family_of(names: Collection[str]) -> Family:
             family.check(names)
             return family
     few = ", ".join(sorted(names)[:3])
+    for signs, what in OTHERS.items():
+        if all(any(name.startswith(sign) for name in names) for sign in signs):
+            raise WeightError(f"weights of {what} ({few}, ...), which this version does not have: expected {_listed()}")
     raise WeightError(f"unknown weights ({few}, ...): expected the names of {_listed()}")
 
 

@@ -3,13 +3,13 @@
 Attention has the names of old files (`query`) or of new ones (`to_q`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from diip_jax.convert.families.family import ConfigError, Family, Preset, Shapes, Targets
-from diip_jax.convert.families.layouts import Target, count, renamed
+from diip_jax.convert.families.layouts import Target, WeightError, count, renamed
 from diip_jax.convert.families.level_names import (
     FROM_1,
     HERE_CONV,
@@ -71,6 +71,11 @@ def _targets(model: ModelConfig, new_attention_order: bool) -> Targets:
         return level_targets(name, _RULES, len(model.block_channels))
 
     return targets
+
+
+def _check_names(names: Collection[str]) -> None:
+    if any(".transformer_blocks." in name for name in names):
+        raise WeightError("weights of a network that is told a text (UNet2DConditionModel): no prior of images alone")
 
 
 def _layout(shapes: Shapes) -> dict[str, Any]:
@@ -255,6 +260,7 @@ DIFFUSERS = Family(
     targets=_targets,
     preset_of=_preset_of,
     in_diffusers=_in_diffusers,
+    check=_check_names,
     presets={
         "faces64": Preset(
             DDPMUNetConfig(64, (32, 64, 128, 192), (False, False, True, True), blocks_per_level=1, norm_groups=16)
