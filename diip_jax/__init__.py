@@ -5,6 +5,9 @@ prior = dj.load_prior()                                # the bundled 64x64 face 
 restored = dj.restore(dj.Blind(prior), photos).images   # [N, H, W, C], uint8 or float in [-1, 1]
 """
 
+from diip_jax import startup as startup  # before what takes time to import
+
+# isort: split
 from diip_jax.ddim import invert, reverse
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug

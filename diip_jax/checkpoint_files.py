@@ -1,12 +1,16 @@
 """Orbax checkpoints on disk: a tree of parameters and a dict of metadata, written piece by piece, read and checked."""
 
+import contextlib
+import gc
 import hashlib
+import logging
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from functools import partial
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diip_jax import startup
 from diip_jax.array_types import Params
 
 # A piece is of so many float32 bytes (or of one larger parameter): a checkpoint may be larger than the memory it is
@@ -55,8 +60,7 @@ def write_checkpoint(
             custom_metadata = metadata(digest.hexdigest()) if piece is pieces[-1] else None
             ocp.partial.save(folder, nested(arrays), custom_metadata=custom_metadata)
         ocp.partial.finalize(folder)
-        # Orbax notes the folder it wrote to; a checkpoint that is passed on should not tell it.
-        (folder / "commit_success.txt").write_text("Checkpoint commit was successful\n")
+        _forget_the_folder(folder)
         for name, text in (texts or {}).items():
             (folder / name).write_text(text, encoding="utf-8")
         os.rename(folder, path)
@@ -69,7 +73,8 @@ def read_custom_metadata(path: Path) -> Any:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such checkpoint folder; make one with python -m diip_jax.convert")
     try:
-        return ocp.metadata(path).custom_metadata
+        with startup.at_once():  # Orbax takes an interruption for a file that it cannot read
+            return ocp.metadata(path).custom_metadata
     except Exception as error:  # as in read_params
         raise CheckpointError(f"{path}: not an Orbax checkpoint, or damaged ({_first_line(error)})") from error
 
@@ -88,13 +93,9 @@ def read_params(path: Path, shapes: Params, stored_dtype: str, sha256: str) -> d
 
     # Read into NumPy: on the device every shape would compile a program of its own.
     abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, jnp.dtype(stored_dtype)), shapes)
-    earlier_hook = sys.unraisablehook
-    # It stays after a failure, because reads in flight come in late; but only once.
-    if getattr(earlier_hook, "func", None) is not _without_late_reads:
-        sys.unraisablehook = partial(_without_late_reads, earlier_hook)
     try:
-        params = ocp.load(path, abstract)
-        sys.unraisablehook = earlier_hook
+        with startup.at_once(), _failure_said_once():
+            params = ocp.load(path, abstract)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file; to a user all mean the same
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)}); convert again") from error
     # Orbax does not compare shapes when it reads into NumPy.
@@ -150,10 +151,69 @@ def _add(digest: Any, name: str, array: np.ndarray) -> None:
     digest.update(np.ascontiguousarray(array).view(np.uint8).data)
 
 
-def _without_late_reads(hook: Callable[[Any], Any], unraisable: Any) -> None:
-    """A `sys.unraisablehook` without what reads in flight say when Orbax ends its event loop at a failed one."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        hook(unraisable)
+def _forget_the_folder(folder: Path) -> None:
+    """Takes the folder's path out of Orbax's commit file: a checkpoint that is passed on should not tell it.
+
+    Orbax has no option for what it writes there, and looks for the file itself alone.
+    """
+    file = folder / "commit_success.txt"
+    if file.exists():
+        file.write_text("Checkpoint commit was successful\n")
+
+
+# Reads that are in flight when one fails say so within some hundredths of a second.
+_LAST_READS_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 5.0
+_lock = threading.Lock()
+_quiet: list["_LateReads"] = []  # one for every load that is under way
+
+
+class _LateReads(logging.Filter):
+    """What keeps the reads in flight quiet: a `sys.unraisablehook` and a filter of asyncio's messages."""
+
+    def __init__(self, hook: Callable[[Any], Any]):
+        super().__init__()
+        self.hook, self.last = hook, time.monotonic()
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) == "Event loop is closed":
+            self.last = time.monotonic()
+        else:
+            self.hook(unraisable)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "exception was never retrieved" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def _failure_said_once() -> Iterator[None]:
+    """Inside, Orbax's failure is an exception and nothing else; afterwards the interpreter's hook is what it was.
+
+    At the first read that fails Orbax closes its event loop, under the other reads, and each of them then has an
+    exception that nobody can catch. There is no public way to have it wait for them, so this waits: after a failure
+    alone, until no more of them come in.
+    """
+    with _lock:
+        if not _quiet:
+            _quiet.append(_LateReads(sys.unraisablehook))
+            sys.unraisablehook = _quiet[0]
+            logging.getLogger("asyncio").addFilter(_quiet[0])
+        else:
+            _quiet.append(_quiet[0])
+    try:
+        yield
+    except Exception:
+        failed = _quiet[0].last = time.monotonic()
+        while time.monotonic() < min(_quiet[0].last + _LAST_READS_SECONDS, failed + _LONGEST_WAIT_SECONDS):
+            time.sleep(0.02)
+        gc.collect()  # forgotten tasks speak when they are collected
+        raise
+    finally:
+        with _lock:
+            quiet = _quiet.pop()
+            if not _quiet:
+                logging.getLogger("asyncio").removeFilter(quiet)
+                if sys.unraisablehook is quiet:
+                    sys.unraisablehook = quiet.hook
 
 
 def _first_line(error: Exception) -> str:

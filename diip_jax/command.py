@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import jax
 from absl import flags
 
 from diip_jax import distribute
-from diip_jax.prior import Prior, load_prior
+from diip_jax.configuration import configure_as_usual
+from diip_jax.prior import CheckpointError, Prior, load_prior
 
 
 class UsageError(ValueError):
@@ -15,11 +18,12 @@ class UsageError(ValueError):
 
 
 def prior_flags() -> flags.FlagValues:
-    """The flags of every command that works on a prior: `--checkpoint`, `--dtype` and `--help`."""
+    """The flags of every command that works on a prior: `--checkpoint`, `--dtype`, `--class_label` and `--help`."""
     # Not absl's global flags: several commands of the package may be imported into one process.
     values = flags.FlagValues()
     flags.DEFINE_string("checkpoint", None, "prior; without it the bundled one", flag_values=values)
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of the arithmetic", flag_values=values)
+    flags.DEFINE_integer("class_label", None, "class that a class-conditional prior is told", flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
 
@@ -29,10 +33,26 @@ def prior_of(values: flags.FlagValues) -> Prior:
 
     Raises:
         CheckpointError: as `load_prior`.
-        UsageError: as `expanded`.
+        UsageError: as `expanded` and `check_devices`.
     """
+    check_devices()
     checkpoint = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
-    return load_prior(checkpoint, dtype=values.dtype)
+    try:
+        return load_prior(checkpoint, dtype=values.dtype, class_label=values.class_label)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+
+
+def check_devices() -> None:
+    """Raises UsageError where JAX has no device to compute on, as with JAX_PLATFORMS=cuda without a GPU."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:  # the former where the platform's plugin is not installed
+        asked = cast(Any, jax.config).jax_platforms
+        said = (str(error).splitlines() or [f"JAX_PLATFORMS={asked}, which is not installed"])[0]
+        raise UsageError(f"JAX finds no device to compute on ({said}); with JAX_PLATFORMS=cpu it is the CPU") from error
 
 
 def expanded(flag: str, path: str) -> Path:
@@ -73,6 +93,7 @@ def run(
             return 0
         if surplus:
             raise UsageError(f"unexpected argument {surplus[0]!r}: everything is given by flags, see --help")
+        configure_as_usual()
         distribute.use_every_core()
         command(values)
     except (flags.Error, ValueError) as error:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Images, Timesteps
+from diip_jax.configuration import usual_rules
 from diip_jax.prediction import Denoised, Prediction, least_alpha_bar
 from diip_jax.schedule import Sampler, Schedule, Steps, Stride, Variant, of_variant, steps
 
@@ -32,6 +33,7 @@ class Denoiser(Protocol):
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised: ...
 
 
+@usual_rules()
 def reverse(
     prior: Denoiser,
     z: Images,
@@ -130,6 +132,7 @@ def check_settings(prior: Denoiser, stride: Stride, variant: Variant, gradient: 
         raise ValueError(f"gradient={gradient!r}: expected one of {', '.join(get_args(Gradient))}")
 
 
+@usual_rules()
 def invert(
     prior: Denoiser,
     x: Images,
@@ -177,10 +180,14 @@ def visited_steps(prior: Denoiser, stride: Stride, variant: Variant, *, t_max: i
     return steps(prior.schedule, stride, of_variant(prior.sampler, variant), t_max=t_max)
 
 
-def check_unbounded(prior: Denoiser, visited: Steps) -> None:
-    """Raises ValueError where x0_hat, if nothing bounds it, is an amplified error: see `least_alpha_bar`."""
+def check_unbounded(prior: Denoiser, visited: Steps, *, kept_eps: bool = False) -> None:
+    """Raises ValueError where x0_hat, if nothing bounds it, is an amplified error: see `least_alpha_bar`.
+
+    Args:
+        kept_eps: x0_hat is made of an eps, whatever the network predicts.
+    """
     t, alpha_bar, _ = (values[0] for values in visited)
-    if alpha_bar < least_alpha_bar(prior.prediction):
+    if alpha_bar < least_alpha_bar("epsilon" if kept_eps else prior.prediction):
         raise ValueError(
             f"alpha_bar is {alpha_bar:.1e} at t = {t} of this prior's schedule, where x0_hat holds the error of the "
             f"noise {alpha_bar**-0.5:.0f} times, and nothing clips it; use variant='code' and a clipping sampler"

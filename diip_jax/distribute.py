@@ -16,8 +16,13 @@ from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
-from jax._src import distributed  # the store of `meeting`'s coordinator has no public name
+
+# The store of `meeting`'s coordinator has no public name. What JAX has in public to compare values over processes,
+# `multihost_utils.assert_equal`, is a collective of the devices, see `same_everywhere`.
+from jax._src import distributed
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from diip_jax.machine import usable_cores, usable_memory
 
 _AXIS = "batch"
 _WHOLE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
@@ -37,7 +42,7 @@ def use_every_core() -> None:
     """
     if cast(Any, jax.config).jax_num_cpu_devices == -1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", usable_cores())
 
 
 def device_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -82,7 +87,8 @@ def on_cpu(mesh: Mesh) -> bool:
 def device_memory(mesh: Mesh) -> int | None:
     """Bytes that one of the devices may use, None where it does not say; CPU devices share what the machine has."""
     if on_cpu(mesh):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // mesh.size
+        memory = usable_memory()
+        return None if memory is None else memory // mesh.size
     return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
 
 

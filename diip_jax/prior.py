@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import resources
@@ -26,6 +27,7 @@ from diip_jax.checkpoint_files import (
     read_params,
     write_checkpoint,
 )
+from diip_jax.configuration import usual_configuration, usual_rules
 from diip_jax.models.arithmetic import Arithmetic, Convolutions, Precision, arithmetic, check_arithmetic
 from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.priors.function_prior import FunctionPrior
@@ -124,7 +126,7 @@ class Prior:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the images that the prior was trained on."""
-        return (self.model.image_size, self.model.image_size, self.model.in_channels)
+        return (*models.image_sides(self.model), self.model.in_channels)
 
     @property
     def size_multiple(self) -> int:
@@ -163,6 +165,7 @@ class Prior:
         """
         return FunctionPrior(denoiser, params, image_shape, prediction="blind_denoiser", **settings)
 
+    @usual_rules()
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised:
         """The noise eps_theta(x_t, t) and the image x0_hat that the network finds in x_t, whatever its output is.
 
@@ -184,6 +187,7 @@ class Prior:
         """The noise of `denoise`."""
         return self.denoise(x_t, t, remat_blocks=remat_blocks).eps
 
+    @usual_rules()
     def output(self, x_t: Images, t: Timesteps, *, remat_blocks: bool = False) -> Images:
         """What the network itself says of x_t at t, without a learned variance; arguments and errors as of `denoise`.
 
@@ -271,6 +275,7 @@ def check_image_shape(prior: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"images are {height}x{width}: this prior takes sides that are multiples of {multiple}")
 
 
+@usual_configuration()
 def activation_bytes(prior: Any, shape: tuple[int, int, int]) -> int:
     """Bytes that one evaluation of the prior keeps of one image (H, W, C) for its gradient; nothing is computed."""
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -288,6 +293,7 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+@usual_configuration()
 def param_shapes(model: models.ModelConfig) -> Params:
     """The parameter tree of a network as `jax.ShapeDtypeStruct` leaves; takes neither memory nor time."""
     network = models.network(model)
@@ -297,6 +303,7 @@ def param_shapes(model: models.ModelConfig) -> Params:
     return jax.eval_shape(network.init, jax.random.key(0), x, t)["params"]
 
 
+@usual_configuration()
 def random_prior(model: models.ModelConfig, seed: int = 0) -> Prior:
     """An untrained prior, kernels N(0, 1 / fan_in): for tests, timing and shape checks."""
     rng = np.random.default_rng(seed)
@@ -315,6 +322,7 @@ def bundled_checkpoint() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / "faces64"
 
 
+@usual_configuration()
 def load_prior(
     path: str | os.PathLike[str] | None = None, *, dtype: str = "float32", class_label: int | None = None
 ) -> Prior:
@@ -352,6 +360,7 @@ def load_prior(
     return dataclasses.replace(prior, params=jax.tree.unflatten(structure, leaves))
 
 
+@usual_configuration()
 def save_prior(
     path: str | os.PathLike[str], prior: Prior, *, stored_dtype: str = "float32", card: Card | None = None
 ) -> None:
@@ -422,10 +431,20 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
     """
     path = Path(path).absolute()
+    _refuse_unconverted(path)
     metadata = read_custom_metadata(path)
     if not isinstance(metadata, Mapping) or metadata.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: not a diip_jax prior; make one with python -m diip_jax.convert")
     return dict(metadata)
+
+
+def _refuse_unconverted(path: Path) -> None:
+    """Raises CheckpointError for a file, or a folder of diffusers: what to type to make a checkpoint of it."""
+    of_diffusers = ("config.json", "model_index.json", "unet/config.json", "unet_ema/config.json")
+    what = "a file" if path.is_file() else "a diffusers folder"
+    if path.is_file() or any((path / name).is_file() for name in of_diffusers):
+        command = f"python -m diip_jax.convert --source={shlex.quote(str(path))} --output=FOLDER"
+        raise CheckpointError(f"{path}: {what}, which is not converted yet; run: {command}, and give that FOLDER")
 
 
 def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Array
+from diip_jax.configuration import narrowed, usual_configuration
 from diip_jax.methods.method import Method, Sampler
 from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.solve import batch, inputs
@@ -106,6 +107,7 @@ def every(iterations: int, function: Callable[[View], None]) -> Every:
     return Every(iterations, function)
 
 
+@usual_configuration()
 def restore(
     problem: Problem | Method | Sampler,
     y: np.ndarray | Array,
@@ -153,6 +155,7 @@ def restore(
         UserWarning: float pictures without a value below 0 (they are expected in [-1, 1], not [0, 1]).
     """
     began = time.monotonic()
+    problem, args, u0 = narrowed((problem, args, u0))
     given_dtype = np.asarray(y).dtype
     if isinstance(problem, Sampler):
         if args is not None or u0 is not None or save or callback is not None:

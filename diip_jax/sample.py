@@ -4,7 +4,6 @@ Reads from left to right, then down. Sample i depends on the seed, i and the set
 grid. So a larger grid begins with the samples of a smaller one, and two priors can be compared picture by picture.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diip_jax import command
+from diip_jax import command, startup
 from diip_jax.array_types import Image, PRNGKey
 from diip_jax.images import check_png, check_writable, write_image
 from diip_jax.plugs.generators import DDIM
@@ -78,4 +77,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    startup.run(main)

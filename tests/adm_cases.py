@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.convert.families import PRESETS, Preset
 from diip_jax.models.adm_unet import ADMUNetConfig
 
 TIMESTEPS = (0, 500, 999)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diip_jax.convert.presets import Preset
+from diip_jax.convert.families import Preset
 from diip_jax.models.adm_unet import ADMUNetConfig
 
 

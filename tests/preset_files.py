@@ -24,7 +24,7 @@ import torch
 from adm_network import adm_shapes, random_state
 from torch_networks import DDPMNetwork
 
-from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.convert.families import PRESETS, Preset
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 
 # One name of each network; the others are the same.

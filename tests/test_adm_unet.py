@@ -18,7 +18,7 @@ from networks import images
 
 import diip_jax
 from diip_jax import models
-from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.convert.families import PRESETS, Preset
 from diip_jax.convert.weight_mapping import map_weights
 from diip_jax.prior import Prior, random_prior
 

@@ -1,6 +1,10 @@
 """Checkpoints written piece by piece: what arrives, how much memory it takes, what a failure leaves."""
 
+import gc
 import hashlib
+import logging
+import sys
+import time
 import tracemalloc
 from dataclasses import dataclass
 
@@ -105,3 +109,52 @@ def test_parameters_of_other_shapes_or_values_are_refused(tmp_path):
         read_params(tmp_path / "a", {"p": np.empty((3, 2), np.float32)}, "float32", sha256)
     with pytest.raises(CheckpointError, match="parameters do not match their sha256"):
         read_params(tmp_path / "a", made(params), "float32", "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A checkpoint in whose files bytes are changed, and what to read it with."""
+    folder = tmp_path_factory.mktemp("damaged") / "a"
+    write_checkpoint(folder, PARAMS, lambda sha256: {})
+    for file in folder.rglob("*"):
+        if file.is_file() and file.stat().st_size > 2000:
+            content = bytearray(file.read_bytes())
+            content[1000:-1000:7] = bytes(len(content[1000:-1000:7]))
+            file.write_bytes(content)
+    return folder, made(PARAMS)
+
+
+def test_a_failed_load_says_one_thing_and_leaves_the_interpreter_as_it_was(damaged, monkeypatch, caplog, capsys):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    hook = sys.unraisablehook
+    with pytest.raises(CheckpointError, match="damaged checkpoint") as error:
+        read_params(*damaged, "float32", "0" * 64)
+    assert sys.unraisablehook is hook and not logging.getLogger("asyncio").filters
+    del error
+    gc.collect()
+    time.sleep(0.3)
+    assert said == [] and caplog.text == "" and capsys.readouterr() == ("", "")
+
+
+def test_other_things_that_cannot_be_raised_still_go_to_the_hook_in_loads_of_several_threads(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: said.append(str(unraisable.exc_value)))
+    hook = sys.unraisablehook
+
+    class Broken:
+        def __del__(self):
+            raise ValueError("in a destructor")
+
+    class Late:
+        def __del__(self):
+            raise RuntimeError("Event loop is closed")
+
+    with checkpoint_files._failure_said_once():
+        with checkpoint_files._failure_said_once():
+            Broken()
+        Late()
+        assert sys.unraisablehook is not hook
+    assert said == ["in a destructor"] and sys.unraisablehook is hook
+    Late()
+    assert said[1:] == ["Event loop is closed"]

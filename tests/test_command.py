@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 
@@ -55,3 +56,14 @@ def test_paths_may_begin_with_a_tilde(monkeypatch):
     assert command.expanded("output", "~/x") == Path("/home/me/x")
     with pytest.raises(command.UsageError, match="--output=~nobody-here/x: there is no such home directory; give the"):
         command.expanded("output", "~nobody-here/x")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'cuda':\nno GPU"), AssertionError()])
+def test_without_a_device_it_is_one_line_that_says_what_helps(error, monkeypatch):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", fail)
+    with pytest.raises(command.UsageError, match=r"JAX finds no device to compute .*JAX_PLATFORMS=cpu") as caught:
+        command.check_devices()
+    assert "\n" not in str(caught.value)

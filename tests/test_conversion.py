@@ -12,11 +12,13 @@ from adm_cases import TINY_CASES, tiny
 from adm_network import adm_shapes, random_state
 
 import diip_jax
-from diip_jax.convert.conversion import convert, read_torch_prior
+from diip_jax.convert.conversion import convert, identify, read_torch_prior
+from diip_jax.convert.families import PRESETS, Preset
+from diip_jax.convert.families.adm import ADM
 from diip_jax.convert.main import main
-from diip_jax.convert.presets import PRESETS, Preset
-from diip_jax.convert.torch_files import ConversionError
 from diip_jax.convert.torch_parity import verify
+from diip_jax.convert.weight_files import ConversionError
+from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.prior import load_prior, read_metadata
 from diip_jax.schedule import Schedule
 
@@ -43,15 +45,64 @@ def run(*arguments: object, capsys) -> tuple[int, str, str]:
 def test_verify_runs_diffusers_with_the_same_weights(preset, tmp_path):
     source = save(preset, tmp_path / "model.pt")
     prior = read_torch_prior(source, preset)
-    order = {"new_attention_order": preset.new_attention_order}
-    assert max(parity.maximum for parity in verify(source, prior, **order)) < 1e-5
+    assert max(parity.maximum for parity in verify(identify(source, preset), prior)) < 1e-5
+
+
+# guided-diffusion's flags of a network for which there is no preset; the groups of the norms are ours to say.
+FLAGS = {
+    "image_size": 16, "num_channels": 8, "num_res_blocks": 1, "num_heads": 2, "channel_mult": "1,2",
+    "attention_resolutions": "8", "class_cond": True, "num_classes": 3, "learn_sigma": True,
+    "use_scale_shift_norm": False, "resblock_updown": True, "norm_groups": 4, "use_new_attention_order": True,
+    "noise_schedule": "linear", "diffusion_steps": 500, "rescale_timesteps": True, "predict_xstart": True,
+    "use_fp16": True, "dropout": 0.1,
+}  # fmt: skip
+
+
+def test_a_network_of_ones_own_size_by_guided_diffusion_s_flags(tmp_path):
+    model = tiny(heads=2, head_channels=None, num_classes=3, scale_shift=False, timestep_scale=2.0).model
+    config, source = tmp_path / "flags.json", save(Preset(model), tmp_path / "model.pt")
+    config.write_text(json.dumps(FLAGS))
+    identified = identify(source, config=config)
+    assert identified.preset == Preset(model, Schedule(500, 2e-4, 0.04), "sample", new_attention_order=True)
+    prior = read_torch_prior(source, config=config)
+    assert max(parity.maximum for parity in verify(identified, prior)) < 1e-5
+
+
+def test_flags_that_are_left_out_are_those_of_guided_diffusion_s_scripts():
+    # model_and_diffusion_defaults of its script_util.py.
+    defaults = ADMUNetConfig(
+        64, 128, (128, 256, 384, 512), (False, False, True, True), 2, out_channels=3, head_channels=None, heads=4,
+        resblock_updown=False,
+    )  # fmt: skip
+    assert ADM.preset_of({}) == Preset(defaults)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_chanels": 8}, "num_chanels=8: this version does not know the key"),
+        (
+            {"image_size": 48, "channel_mult": ""},
+            "channel_mult is missing, .* for image_size=48",
+        ),
+        ({"use_scale_shift_norm": "yes"}, "use_scale_shift_norm='yes': supported is true or false"),
+        ({"num_heads": 3}, "a level of 16 channels does not split into 3 heads"),
+        ({"norm_groups": 5}, "a level of 8 channels does not split into norm_groups=5"),
+    ],
+)
+def test_flags_that_do_not_fit(changes, message, tmp_path):
+    config, source = tmp_path / "flags.json", save(tiny(), tmp_path / "model.pt")
+    config.write_text(json.dumps(FLAGS | changes))
+    with pytest.raises(ConversionError, match=rf"flags\.json: {message}") as error:
+        identify(source, config=config)
+    assert "\n" not in str(error.value)
 
 
 def test_verify_finds_another_attention_order(tmp_path):
     preset = tiny(heads=2, head_channels=None)
     source = save(preset, tmp_path / "model.pt")
     prior = read_torch_prior(source, replace(preset, new_attention_order=True))
-    assert max(parity.maximum for parity in verify(source, prior)) > 1e-3
+    assert max(parity.maximum for parity in verify(identify(source, preset), prior)) > 1e-3
 
 
 def test_the_command_converts_verifies_and_reports(tmp_path, capsys, monkeypatch):

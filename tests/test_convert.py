@@ -16,16 +16,24 @@ import pytest
 import safetensors.torch
 import torch
 from adm_cases import tiny
-from diffusers import CMStochasticIterativeScheduler, DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
+from diffusers import (
+    CMStochasticIterativeScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    UNet2DModel,
+)
+from diffusers.training_utils import EMAModel
 from torch_networks import DDPMNetwork, diffusers_network, randomise
 
 from diip_jax.convert import main as command
-from diip_jax.convert.conversion import read_torch_prior
+from diip_jax.convert.conversion import identify, read_torch_prior
+from diip_jax.convert.diffusers_network import to_diffusers
+from diip_jax.convert.families import PRESETS, ConfigError, Preset
+from diip_jax.convert.families.diffusers import model_from_diffusers
 from diip_jax.convert.main import describe, main
-from diip_jax.convert.presets import PRESETS, Preset
-from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers, to_diffusers
-from diip_jax.convert.torch_files import ConversionError
 from diip_jax.convert.torch_parity import verify
+from diip_jax.convert.weight_files import ConversionError
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.prior import Prior, Provenance, load_prior
 from diip_jax.schedule import Sampler, Schedule
@@ -103,7 +111,7 @@ def test_diffusers_folder(folder):
     assert prior.model == TINY
     assert prior.schedule == Schedule()
     assert prior.provenance.source == "diffusion_pytorch_model.safetensors"
-    assert max(parity.maximum for parity in verify(folder, prior)) < 1e-5
+    assert max(parity.maximum for parity in verify(identify(folder), prior)) < 1e-5
 
 
 def old_names(state: State) -> State:
@@ -127,7 +135,7 @@ def test_old_diffusers_names_in_a_bin_file(folder):
     assert sum("Conv2d_0" in name for name in state) == 2 and sum("proj_attn" in name for name in state) == 8
     old = read_torch_prior(folder)
     assert_same_params(old, new)
-    assert max(parity.maximum for parity in verify(folder, old)) < 1e-5
+    assert max(parity.maximum for parity in verify(identify(folder), old)) < 1e-5
 
 
 def test_two_names_of_one_weight_must_agree(folder):
@@ -168,10 +176,56 @@ def test_a_pipeline_of_a_consistency_model(tmp_path):
     CMStochasticIterativeScheduler(num_train_timesteps=40).save_pretrained(tmp_path / "scheduler")
     prior = read_torch_prior(tmp_path)
     assert (prior.model, prior.prediction, prior.schedule) == (model, "consistency", PRESETS["ct_cat256"].schedule)
-    assert max(parity.maximum for parity in verify(tmp_path, prior)) < 1e-5
+    assert max(parity.maximum for parity in verify(identify(tmp_path), prior)) < 1e-5
     edit_json(tmp_path / "scheduler" / "scheduler_config.json", sigma_data=1.0)
     with pytest.raises(ConversionError, match=r"sigma_data=1\.0: supported for a consistency model is 0\.5"):
         read_torch_prior(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"variant": "fp16"},
+        {"max_shard_size": "40KB"},
+        {"max_shard_size": "40KB", "safe_serialization": False},
+        {"max_shard_size": "40KB", "variant": "fp16"},
+    ],
+)
+def test_variants_and_shards_as_diffusers_writes_them(options, folder, tmp_path):
+    network = UNet2DModel.from_pretrained(folder)
+    network.save_pretrained(tmp_path / "saved", **options)
+    prior = read_torch_prior(tmp_path / "saved")
+    assert len([*(tmp_path / "saved").iterdir()]) > 3 or "max_shard_size" not in options
+    assert_same_params(prior, read_torch_prior(folder))
+    assert max(parity.maximum for parity in verify(identify(tmp_path / "saved"), prior)) < 1e-5
+
+
+def test_a_training_s_checkpoint_with_an_average_as_diffusers_writes_it(folder, tmp_path, caplog):
+    network = UNet2DModel.from_pretrained(folder)
+    checkpoint = tmp_path / "trained" / "checkpoint-500"
+    network.save_pretrained(checkpoint / "unet")
+    average = EMAModel(network.parameters(), decay=0.5, model_cls=UNet2DModel, model_config=network.config)
+    for shadow in average.shadow_params:
+        shadow *= 0.5
+    average.save_pretrained(checkpoint / "unet_ema")
+    DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(tmp_path / "trained" / "scheduler")
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        prior, raw = read_torch_prior(checkpoint), read_torch_prior(checkpoint, weights="unet")
+        raw_by_name = read_torch_prior(checkpoint / "unet")
+    assert "weights of 'unet_ema' (not of 'unet'" in caplog.text
+    assert "averaged weights lie beside it in unet_ema" in caplog.text
+    assert prior.schedule.beta_schedule == "cosine"
+    assert_same_params(raw, read_torch_prior(folder))
+    assert_same_params(raw_by_name, raw)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b / 2, rtol=1e-6), prior.params, raw.params)
+
+
+def test_averages_in_a_file_beside_are_mentioned(ddpm_state, tmp_path, caplog):
+    save(ddpm_state, tmp_path / "ema_0.9999_010000.pt")
+    with caplog.at_level(logging.INFO, "diip_jax"):
+        read_torch_prior(save(ddpm_state, tmp_path / "model010000.pt"), "tiny")
+        read_torch_prior(save(ddpm_state, tmp_path / "model020000.pt"), "tiny")
+    assert caplog.text.count("averaged weights lie beside it in ema_0.9999_010000.pt") == 1
 
 
 @pytest.mark.parametrize("place", ["scheduler_config.json", "scheduler/scheduler_config.json"])
@@ -226,26 +280,21 @@ def test_an_assumed_schedule_is_said(folder, caplog):
         ("act_fn", "gelu"),
         ("add_attention", None),
         ("attn_norm_num_groups", 2),
-        ("center_input_sample", True),
         ("class_embed_type", "timestep"),
         ("down_block_types", ["DownBlock2D", "SkipDownBlock2D"]),
         ("down_block_types", ["AttnDownBlock2D", "DownBlock2D"]),
-        ("up_block_types", ["AttnUpBlock2D", "ResnetUpsampleBlock2D"]),
         ("up_block_types", ["AttnUpBlock2D"]),
         ("downsample_padding", 2),
-        ("downsample_type", "resnet"),
-        ("upsample_type", "resnet"),
-        ("mid_block_scale_factor", 1.5),
         ("mid_block_type", None),
-        ("num_class_embeds", 10),
-        ("out_channels", 6),
         ("norm_num_groups", None),
         ("norm_num_groups", 3),
         ("block_out_channels", 8),
         ("resnet_time_scale_shift", "scale_shift"),
         ("upsample_type", "conv2d"),
         ("sample_size", None),
-        ("sample_size", [8, 16]),
+        ("sample_size", [8, 16, 3]),
+        ("num_class_embeds", "ten"),
+        ("out_channels", 5),
         ("time_embedding_dim", 77),
         ("time_embedding_type", "fourier"),
         ("a_key_of_the_future", 1),
@@ -260,13 +309,9 @@ def test_unsupported_model_settings_are_errors_that_name_the_key(folder, key, va
 @pytest.mark.parametrize(
     ("model", "key", "value"),
     [
-        (tiny().model, "flip_sin_to_cos", False),
-        (tiny().model, "upsample_type", "conv"),
         (tiny().model, "attn_norm_num_groups", None),
-        (tiny().model, "down_block_types", ["DownBlock2D", "AttnDownBlock2D"]),
         (tiny().model, "out_channels", 5),
         (tiny(num_classes=3).model, "num_class_embeds", "three"),
-        (tiny(resblock_updown=False, scale_shift=False).model, "downsample_padding", 0),
     ],
 )
 def test_unsupported_settings_of_an_adm_network_are_errors_that_name_the_key(model, key, value):
@@ -274,6 +319,42 @@ def test_unsupported_settings_of_an_adm_network_are_errors_that_name_the_key(mod
     assert model_from_diffusers(config) == model
     with pytest.raises(ConfigError, match=key):
         model_from_diffusers(config | {key: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"center_input_sample": True, "mid_block_scale_factor": 1.5, "num_class_embeds": 3, "out_channels": 6},
+        {"resnet_time_scale_shift": "scale_shift", "attn_norm_num_groups": 4, "downsample_type": "resnet"},
+        {
+            "block_out_channels": [8, 8, 16],
+            "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+            "sample_size": [8, 16],
+            "add_attention": False,
+        },
+    ],
+)
+def test_what_diffusers_networks_may_have_besides(changes, tmp_path):
+    config = {"_class_name": "UNet2DModel", **to_diffusers(TINY), **changes}
+    randomise(UNet2DModel.from_config(config)).save_pretrained(tmp_path)
+    prior = read_torch_prior(tmp_path)
+    assert prior.image_shape == (8, 16 if "sample_size" in changes else 8, 3)
+    assert max(parity.maximum for parity in verify(identify(tmp_path), prior)) < 1e-5
+    again = model_from_diffusers({"_class_name": "UNet2DModel", **to_diffusers(prior.model)})
+    assert again == prior.model
+
+
+def test_the_size_of_images_that_a_folder_does_not_say_is_asked_for(folder, tmp_path, capsys):
+    edit_json(folder / "config.json", sample_size=None)
+    arguments = (f"--source={folder}", f"--output={tmp_path / 'prior'}")
+    status, _, err = run(*arguments, capsys=capsys)
+    assert status == 2 and err.rstrip().endswith("add --image_size=SIDE or --image_size=HEIGHTxWIDTH, in pixels")
+    status, _, err = run(*arguments, "--image_size=8x", capsys=capsys)
+    assert status == 2 and "--image_size=8x: expected SIDE or HEIGHTxWIDTH" in err
+    assert run(*arguments, "--image_size=8x12", capsys=capsys)[0] == 0
+    assert load_prior(tmp_path / "prior").image_shape == (8, 12, 3)
+    assert "image size            8 x 12 x 3" in describe(tmp_path / "prior")
 
 
 @pytest.mark.parametrize("key", ["freq_shift", "norm_eps", "flip_sin_to_cos", "attention_head_dim", "_class_name"])
@@ -323,7 +404,7 @@ def test_ddpm_names(ddpm_network, ddpm_state, tmp_path):
     source = save(ddpm_state, tmp_path / "model.ckpt")
     prior = read_torch_prior(source, "tiny")
     assert_predicts_like(prior, ddpm_network)
-    assert max(parity.maximum for parity in verify(source, prior)) < 1e-5
+    assert max(parity.maximum for parity in verify(identify(source, "tiny"), prior)) < 1e-5
     assert len(jax.tree.leaves(prior.params)) == len(ddpm_state)
 
 
@@ -331,7 +412,7 @@ def test_verify_finds_a_wrong_weight(ddpm_state, tmp_path):
     source = save(ddpm_state, tmp_path / "model.ckpt")
     prior = read_torch_prior(source, "tiny")
     prior.params["up_0_block_1"]["conv1"]["kernel"] *= 1.001
-    assert min(parity.maximum for parity in verify(source, prior)) > 1e-5
+    assert min(parity.maximum for parity in verify(identify(source, "tiny"), prior)) > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -341,9 +422,12 @@ def test_verify_finds_a_wrong_weight(ddpm_state, tmp_path):
         (lambda good, other: {f"module.{name}": tensor for name, tensor in good.items()}, ""),
         (lambda good, other: {"state_dict": good, "step": 7}, "weights of 'state_dict'"),
         (lambda good, other: {"model": good, "optimizer": {"lr": 0.1}}, "weights of 'model'"),
-        (lambda good, other: {"state_dict": other, "ema": good}, "weights of 'ema' (not of ['state_dict'])"),
-        (lambda good, other: [good, {"state": {}, "param_groups": []}, 3, 4000], "weights of entry 0 of a list of 4"),
-        (lambda good, other: [other, {"state": {}}, 3, 4000, good], "weights of entry 4 of a list of 5"),
+        (
+            lambda good, other: {"state_dict": other, "ema": good},
+            "weights of 'ema' (not of 'state_dict'; --weights=state_dict takes those)",
+        ),
+        (lambda good, other: [good, {"state": {}, "param_groups": []}, 3, 4000], "weights of 'entry 0'"),
+        (lambda good, other: [other, {"state": {}}, 3, 4000, good], "weights of 'entry 4' (not of 'entry 0'"),
     ],
 )
 def test_wrappers_of_training_scripts(wrap, says, ddpm_state, tmp_path, caplog):
@@ -358,8 +442,9 @@ def test_wrappers_of_training_scripts(wrap, says, ddpm_state, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 3, "net": {"a": torch.ones(1)}}, "holds a dict of 'epoch' \\(int\\), 'net' \\(dict\\)"),
-        ([1, {"a": torch.ones(1)}], "holds a list of 2: int, dict"),
+        ({"epoch": 3, "net": {"a": torch.ones(1)}}, r"unknown weights \(a, "),
+        ({"epoch": 3, "net": {"a": 1}}, r"holds a dict of 'epoch' \(int\), 'net' \(dict\)"),
+        ([1, {"a": 1}], "holds a list of 2: int, dict"),
         ([{"a": torch.ones(1)}, {"b": torch.ones(1)}], "holds a list of 2: dict, dict"),
         (torch.ones(3), "holds Tensor"),
         ({}, "expected a state dict"),
@@ -431,6 +516,54 @@ def without(state: State, name: str) -> State:
 def test_weights_that_do_not_fit_are_named(change, message, ddpm_state, tmp_path):
     with pytest.raises(ConversionError, match=message):
         read_torch_prior(save(change(ddpm_state), tmp_path / "model.pt"), "tiny")
+
+
+# As ermongroup/ddim's YAML files have it, in JSON; the groups of the norms are ours to say.
+TINY_CONFIG: dict[str, dict] = {
+    "data": {"dataset": "CELEBA", "image_size": 8, "channels": 3, "rescaled": True},
+    "model": {
+        "type": "simple", "in_channels": 3, "out_ch": 3, "ch": 8, "ch_mult": [1, 2], "num_res_blocks": 1,
+        "attn_resolutions": [4], "dropout": 0.0, "ema": True, "resamp_with_conv": True, "norm_groups": 4,
+    },
+    "diffusion": {"beta_schedule": "quad", "beta_start": 0.0015, "beta_end": 0.0195, "num_diffusion_timesteps": 500},
+    "training": {"batch_size": 128},
+}  # fmt: skip
+
+
+def test_a_network_of_ones_own_size_by_its_project_s_configuration(ddpm_state, tmp_path):
+    source, config = save(ddpm_state, tmp_path / "model.pt"), tmp_path / "config.json"
+    config.write_text(json.dumps(TINY_CONFIG))
+    prior = read_torch_prior(source, config=config)
+    assert (prior.model, prior.schedule) == (TINY, Schedule(500, 0.0015, 0.0195, "scaled_linear"))
+    assert_same_params(prior, read_torch_prior(source, "tiny"))
+    config.write_text(json.dumps({key: value for part in TINY_CONFIG.values() for key, value in part.items()}))
+    with pytest.raises(ConversionError, match=r"config\.json: batch_size=128: this version does not know the key"):
+        read_torch_prior(source, config=config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ch", 0), ("ch_mult", "one"), ("resamp_with_conv", False), ("out_ch", "3"), ("beta_schedule", "sigmoid"),
+        ("ch_mult", None), ("norm_groups", 0),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_does_not_fit_names_the_key(key, value, ddpm_state, tmp_path):
+    source, config = save(ddpm_state, tmp_path / "model.pt"), tmp_path / "config.json"
+    section = next(section for section, content in TINY_CONFIG.items() if key in content)
+    config.write_text(json.dumps(TINY_CONFIG | {section: TINY_CONFIG[section] | {key: value}}))
+    with pytest.raises(ConversionError, match=rf"config\.json: {key}") as error:
+        read_torch_prior(source, config=config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_flat_file_in_diffusers_names_by_its_config_json(folder, tmp_path):
+    weights = (folder / "diffusion_pytorch_model.safetensors").rename(tmp_path / "weights.safetensors")
+    edit_json(folder / "config.json", mid_block_scale_factor=1.5)
+    (folder / "scheduler_config.json").write_text(_scheduler(prediction_type="v_prediction"))
+    prior = read_torch_prior(weights, config=folder / "config.json")
+    assert (prior.model.middle_scale, prior.prediction) == (1.5, "v_prediction")
+    assert max(p.maximum for p in verify(identify(weights, config=folder / "config.json"), prior)) < 1e-5
 
 
 def test_a_file_without_a_preset_is_recognised(ddpm_state, tmp_path, caplog):
@@ -541,9 +674,9 @@ def test_storing_as_bfloat16_rounds_and_halves(ddpm_state, tmp_path, capsys):
 
 
 def test_a_failed_verification_writes_nothing(folder, tmp_path, capsys, monkeypatch):
-    def wrong(source, prior, **order):
+    def wrong(identified, prior):
         prior.params["conv_out"]["bias"] += 0.1
-        return verify(source, prior, **order)
+        return verify(identified, prior)
 
     monkeypatch.setattr(command, "verify", wrong)
     status, _, err = run(f"--source={folder}", f"--output={tmp_path / 'prior'}", "--verify", capsys=capsys)
@@ -577,8 +710,10 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         (["--source={folder}", "--output={tmp}"], "exists already"),
         (["--source={folder}", "--output={tmp}/out", "--preset=tiny"], "drop --preset"),
         (["--source={folder}", "--output={tmp}/out", "--stored_dtype=int8"], "stored_dtype"),
-        (["--source={folder}/config.json", "--output={tmp}/out", "--preset=tiny"], "expected a name in .ckpt"),
+        (["--source={folder}/config.json", "--output={tmp}/out", "--preset=tiny"], "no index of a sharded file"),
         (["--source={tmp}/a.pt", "--output={tmp}/out", "--preset=tinny"], "preset 'tinny' is unknown: expected one of"),
+        (["--source={folder}", "--output={tmp}/out", "--config={tmp}/c.json"], "drop --config"),
+        (["--source={tmp}/a.pt", "--output={tmp}/out", "--config=c.json", "--preset=tiny"], "give one"),
         (["--inspect={tmp}/none"], "no such checkpoint folder"),
         (["--inspect=~nobody-here/x"], "--inspect=~nobody-here/x: there is no such home directory"),
         (["--source=~nobody-here/x", "--output={tmp}/out"], "--source=~nobody-here/x: there is no such home"),
@@ -623,7 +758,9 @@ def test_a_folder_without_weights(folder):
 
 @pytest.mark.parametrize(("package", "suffix"), [("torch", ".pt"), ("safetensors", ".safetensors")])
 def test_a_missing_package_is_one_line(package, suffix, tmp_path, monkeypatch):
-    (tmp_path / f"model{suffix}").touch()
+    state = {"conv_in.weight": torch.ones(2)}
+    path = tmp_path / f"model{suffix}"
+    save(state, path) if package == "torch" else safetensors.torch.save_file(state, path)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConversionError, match=rf'needs {package}: pip install "diip_jax\[convert\]"'):
         read_torch_prior(tmp_path / f"model{suffix}", "tiny")
@@ -633,7 +770,7 @@ def test_verify_without_diffusers_is_one_line(folder, monkeypatch):
     prior = read_torch_prior(folder)
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ConversionError, match="--verify needs torch and diffusers"):
-        verify(folder, prior)
+        verify(identify(folder), prior)
 
 
 def test_paths_from_home(folder, tmp_path, capsys, monkeypatch):

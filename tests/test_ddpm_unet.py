@@ -14,7 +14,7 @@ import torch
 from torch_networks import DDPMNetwork, diffusers_network, prior_of, randomise
 
 from diip_jax import models
-from diip_jax.convert.presets import PRESETS
+from diip_jax.convert.families import PRESETS
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.prior import Prior, param_shapes, random_prior
 

@@ -11,7 +11,7 @@ import diip_jax as dj
 from diip_jax.ddim import reverse
 from diip_jax.plugs.generators import DDIM, UntrainedNetwork, ddim, to_sphere
 from diip_jax.prior import activation_bytes
-from diip_jax.schedule import Sampler
+from diip_jax.schedule import Sampler, Schedule
 
 SHAPE = (16, 16, 3)
 
@@ -100,6 +100,18 @@ def test_remat_reaches_the_gradient():
 
 
 # Kept noise.
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_kept_noise_that_nothing_clips_is_refused_where_it_is_amplified(prediction):
+    """Kept noise makes x0_hat by a division by sqrt(alpha_bar), 5e-5 at the end of a cosine schedule."""
+    cosine = Schedule(beta_schedule="cosine")
+    prior = dataclasses.replace(tiny_prior(), schedule=cosine, prediction=prediction)
+    with pytest.raises(ValueError, match=r"alpha_bar is 2\.4e-09 at t = 999 .* nothing clips it") as error:
+        DDIM(prior, 200, "paper", refresh=1)
+    assert "\n" not in str(error.value)
+    assert DDIM(prior, 200, "code", refresh=1).steps == 5
+    assert DDIM(dataclasses.replace(prior, schedule=Schedule()), 200, "paper", refresh=1).steps == 5
 
 
 @pytest.mark.parametrize("variant", ["code", "paper"])

@@ -17,6 +17,7 @@ from PIL import Image
 from diip_jax.commands.settings import METHODS, DIIPSettings
 from diip_jax.launch import flag_table, program_cache
 from diip_jax.launch import main as launch
+from diip_jax.machine import cpu_kind
 from diip_jax.prior import random_prior, read_metadata, save_prior
 
 
@@ -268,22 +269,27 @@ def test_without_a_home_nothing_is_kept(capsys, tmp_path, one, monkeypatch):
 
 
 def test_programs_unused_for_longest_are_removed(tmp_path):
-    for age, name in enumerate("abc"):
+    for age, name in enumerate(("one/a", "other/b", "one/c")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(10))
         os.utime(tmp_path / name, (1000 - age, 500))
+
+    def left():
+        return {path.name for path in tmp_path.rglob("*") if path.is_file()}
+
     program_cache.remove_oldest(tmp_path, 30)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert left() == {"a", "b", "c"}
     program_cache.remove_oldest(tmp_path, 29)
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    assert left() == {"a", "b"}
     program_cache.remove_oldest(tmp_path, 0)
-    assert not list(tmp_path.iterdir())
+    assert left() == set()
 
 
 def test_compiled_programs_are_kept(capsys, tmp_path, one, monkeypatch):
     kept = []
     monkeypatch.setattr(launch, "restore_files", lambda *_: kept.append(jax.config.jax_compilation_cache_dir))
     run(capsys, one, f"--output_dir={tmp_path / 'out'}")
-    assert kept[0].endswith(os.path.join("diip_jax", "xla")) and os.path.isdir(kept[0])
+    assert kept[0].endswith(os.path.join("diip_jax", "xla", cpu_kind())) and os.path.isdir(kept[0])
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
     run(capsys, one, f"--output_dir={tmp_path / 'out'}")
     assert kept[1] is None  # JAX reads the user's own from the environment

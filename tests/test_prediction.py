@@ -11,7 +11,7 @@ from adm_cases import tiny
 from diffusers import CMStochasticIterativeScheduler, DDIMScheduler, EDMEulerScheduler
 from networks import tiny_prior
 
-from diip_jax.convert.presets import PRESETS
+from diip_jax.convert.families import PRESETS
 from diip_jax.prediction import SIGMA_MIN, denoised, network_input, target
 from diip_jax.prior import random_prior
 

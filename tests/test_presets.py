@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from preset_files import NETWORKS, file_shapes
 
-from diip_jax.convert.presets import PRESETS
+from diip_jax.convert.families import PRESETS
 from diip_jax.convert.recognition import recognise
 from diip_jax.convert.weight_mapping import map_weights
 from diip_jax.schedule import Schedule

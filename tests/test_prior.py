@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,17 @@ def test_sizes_that_the_levels_do_not_divide_are_refused():
 
 def _one_line(error):
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "my model/config.json", "p/model_index.json", "p/unet_ema/config.json"])
+def test_what_is_not_converted_yet_is_answered_with_the_command_to_type(name, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    given = tmp_path / name.split("/")[0]
+    with pytest.raises(CheckpointError, match=r"not converted yet; run: python -m diip_jax\.convert") as error:
+        load_prior(given)
+    assert f"--source={shlex.quote(str(given))} --output=FOLDER, and give that FOLDER" in str(error.value)
+    _one_line(error)
 
 
 def test_a_missing_folder_is_named(tmp_path):

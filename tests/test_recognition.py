@@ -7,9 +7,9 @@ from adm_cases import tiny
 from adm_network import adm_shapes
 from torch_networks import DDPMNetwork, diffusers_network
 
-from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.convert.families import PRESETS, Preset
+from diip_jax.convert.families.layouts import WeightError
 from diip_jax.convert.recognition import recognise
-from diip_jax.convert.torch_layouts import WeightError
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.schedule import Schedule
 
@@ -80,7 +80,7 @@ def test_an_unknown_network_is_described():
     text = str(error.value)
     assert text.startswith("no preset has this network: adm_unet with model_channels=8, block_channels=(8, 16), ")
     assert "attention_levels=(False, True), blocks_per_level=1, in_channels=3, out_channels=6, num_classes=5" in text
-    assert text.endswith("describe it with a Preset to diip_jax.convert.convert in Python")
+    assert text.endswith("describe it with --config=FILE.json, see --help")
 
 
 def upsampler() -> dict[str, tuple[int, ...]]:
@@ -102,6 +102,12 @@ def without(name: str) -> dict[str, tuple[int, ...]]:
         ({"input_blocks.0.0.weight": (8, 3, 3, 3), "output_blocks.0.0.x": (2,)}, "a weight is missing"),
         ({"down.0.block.0.conv1.weight": (8, 8, 3, 3)}, "a weight is missing .*conv_in"),
         ({"encoder.weight": (2,)}, "unknown weights"),
+        (
+            {"downs.0.0.mlp.1.weight": (2,), "init_conv.bias": (2,), "time_mlp.1.bias": (2,)},
+            "of denoising-diffusion-py",
+        ),
+        ({"all_modules.0.weight": (2,)}, "a network of score_sde"),
+        ({"down_blocks.0.attentions.0.transformer_blocks.0.norm1.bias": (2,)}, "a network that is told a text"),
     ],
 )
 def test_what_is_no_prior_is_one_line(shapes, message):

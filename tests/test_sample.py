@@ -63,6 +63,7 @@ def test_grey_prior(tmp_path):
         ("--output={tmp}/file/x.png", "outputs cannot be written here"),
         ("--output=~nobody-here/x.png", "--output=~nobody-here/x.png: there is no such home directory"),
         ("--checkpoint={tmp}/nowhere", "no such checkpoint folder"),
+        ("--class_label=1", "--class_label=1: this prior is not class-conditional; leave it out"),
         ("--stride=300", "stride=300: expected a divisor"),
         ("--rows=0", "rows"),
         ("--variant=other", "variant"),

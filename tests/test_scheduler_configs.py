@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from diip_jax.convert.scheduler_configs import KARRAS, Diffusion, diffusion_from_diffusers
-from diip_jax.convert.torch_configs import ConfigError
+from diip_jax.convert.families import ConfigError
+from diip_jax.convert.families.adm import KARRAS
+from diip_jax.convert.scheduler_configs import Diffusion, diffusion_from_diffusers
 from diip_jax.schedule import Sampler, Schedule, steps
 
 USUAL = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "num_train_timesteps": 1000}

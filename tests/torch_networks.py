@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diip_jax.convert import torch_parity
+from diip_jax.convert import diffusers_network as reference
 from diip_jax.convert.weight_mapping import map_weights
 from diip_jax.models import ModelConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
@@ -31,7 +31,7 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
 
 def diffusers_network(config: ModelConfig, seed: int = 0) -> nn.Module:
     with torch.device("meta"):  # torch's own initialisation would be thrown away
-        network = torch_parity.diffusers_network(config)
+        network = reference.diffusers_network(config)
     return randomise(network.to_empty(device="cpu"), seed)
 
 

@@ -13,7 +13,6 @@ v: images a second, and the share of the machine's convolution alone.
 
 import dataclasses
 import itertools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -22,7 +21,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diip_jax import command
+from diip_jax import command, startup
 from diip_jax.bench.ceiling import measure_ceiling
 from diip_jax.bench.measure import iteration_flops, without_network
 from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
@@ -162,4 +161,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    startup.run(main)

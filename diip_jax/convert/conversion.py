@@ -5,7 +5,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.convert.presets import PRESETS, Preset
+from diip_jax.configuration import usual_configuration
+from diip_jax.convert.families import FAMILIES, OTHERS, PRESETS, ConfigError, Preset, WeightError, family_of
 from diip_jax.convert.recognition import recognise
 from diip_jax.convert.scheduler_configs import Diffusion, diffusion_from_diffusers
-from diip_jax.convert.torch_configs import ConfigError, model_from_diffusers
-from diip_jax.convert.torch_files import ConversionError, StoredWeight, find_source, first_line, read_weights
-from diip_jax.convert.torch_layouts import WeightError
+from diip_jax.convert.sources import Source, find_source
+from diip_jax.convert.state_dicts import is_averaged
+from diip_jax.convert.weight_files import ConversionError, StoredWeight, first_line, read_weights
 from diip_jax.convert.weight_mapping import map_weights
 from diip_jax.prior import Prior, Provenance, load_prior, save_prior
 
@@ -26,24 +28,28 @@ _log = logging.getLogger(__name__)
 
 
 class Identified(NamedTuple):
-    """A file of weights and what it holds.
+    """Weights and what they are of.
 
     Attributes:
-        path: the file.
-        weights: what is in it, not yet read.
-        preset: the network they are of.
+        source: where they are.
+        weights: by torch's names, not yet read.
+        preset: the network.
     """
 
-    path: Path
+    source: Source
     weights: Mapping[str, StoredWeight]
     preset: Preset
 
 
+@usual_configuration()
 def convert(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     preset: str | Preset | None = None,
+    config: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
     stored_dtype: str = "float32",
 ) -> Prior:
     """Converts torch weights into a checkpoint folder and returns it as `load_prior(output)` does.
@@ -51,8 +57,13 @@ def convert(
     Args:
         source: a diffusers folder, or a file with a state dict.
         output: the folder to write; it must not exist, and appears only when it is complete.
-        preset: for a file, which published network it holds: a name of `diip_jax.convert.presets.PRESETS`, or a
-            `Preset` for another network. None: the one whose names and shapes it has.
+        preset: for a file, which published network it holds: a name of `diip_jax.convert.PRESETS`, or a `Preset` for
+            another network. None: the one whose names and shapes it has.
+        config: for a file, a JSON file that says what the network is, in the words of the project that wrote it:
+            guided-diffusion's flags, the sections `model`, `data` and `diffusion` of a DDPM configuration, or a
+            config.json of diffusers.
+        weights: which ones, where the source holds several, such as "model" beside "ema". None: the averaged ones.
+        image_size: side of the images in pixels, or (height, width), where the source does not say it or says another.
         stored_dtype: "float32", or "bfloat16" to halve the size (parameters lose mantissa bits).
 
     Raises:
@@ -60,42 +71,93 @@ def convert(
         FileExistsError: the output exists.
     """
     refuse_existing(Path(output))
-    write(unread_prior(identify(source, preset)), output, stored_dtype)
+    identified = identify(source, preset, config=config, weights=weights, image_size=image_size)
+    write(unread_prior(identified), output, stored_dtype)
     return load_prior(output)
 
 
-def read_torch_prior(source: str | os.PathLike[str], preset: str | Preset | None = None) -> Prior:
+def read_torch_prior(source: str | os.PathLike[str], preset: str | Preset | None = None, **options: Any) -> Prior:
     """Reads torch weights into a prior with float32 parameters; every weight is mapped exactly once.
 
     torch is imported only for files that need it, and only to read plain tensors (`weights_only=True`).
 
+    Args:
+        options: `config`, `weights` and `image_size` of `convert`.
+
     Raises:
         ConversionError: as for `convert`.
     """
-    return in_memory(unread_prior(identify(source, preset)))
+    return in_memory(unread_prior(identify(source, preset, **options)))
 
 
-def identify(source: str | os.PathLike[str], preset: str | Preset | None = None) -> Identified:
+def identify(
+    source: str | os.PathLike[str],
+    preset: str | Preset | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+) -> Identified:
     """Finds the weights and tells what network they are of. Arguments and errors as for `convert`."""
-    found = find_source(source)
-    if found.folder is not None:
-        if preset is not None:
-            raise ConversionError(f"{found.folder}: has a config.json, which says what the network is: drop --preset")
-        model = _from_json(found.folder / "config.json", model_from_diffusers)
-        diffusion = _folder_diffusion(found.folder)
-        preset = Preset(model, diffusion.schedule, diffusion.prediction, sampler=diffusion.sampler)
-    elif isinstance(preset, str):
+    found = find_source(source, weights)
+    if found.folder is not None and (preset is not None or config is not None):
+        flag = "--config" if preset is None else "--preset"
+        raise ConversionError(f"{found.folder}: has a config.json, which says what the network is: drop {flag}")
+    if preset is not None and config is not None:
+        raise ConversionError(f"{found.path}: --preset and --config both say what the network is: give one")
+    if isinstance(preset, str):
         if preset not in PRESETS:
             raise ConversionError(f"preset {preset!r} is unknown: expected one of {', '.join(PRESETS)}")
         preset = PRESETS[preset]
-    weights = read_weights(found.weights)
-    if preset is None:
-        try:
-            names, preset = recognise({name: weight.shape for name, weight in weights.items()})
-        except WeightError as error:
-            raise ConversionError(f"{found.weights}: {error}") from error
-        _log.info("%s: recognised as the network of %s", found.weights.name, ", ".join(names))
-    return Identified(found.weights, weights, preset)
+    stored = _stored(found, weights)
+    try:
+        if found.folder is not None:
+            preset = _configured(stored, found.folder / "config.json", image_size)
+        elif config is not None:
+            preset = _configured(stored, Path(config), image_size)
+        elif preset is None:
+            names, preset = recognise({name: weight.shape for name, weight in stored.items()})
+            _log.info("%s: recognised as the network of %s", found.path.name, ", ".join(names))
+    except WeightError as error:
+        raise ConversionError(f"{found.path}: {error}") from error
+    if image_size is not None:
+        preset = dataclasses.replace(preset, model=dataclasses.replace(preset.model, image_size=image_size))
+    return Identified(found, stored, preset)
+
+
+def _stored(found: Source, weights: str | None) -> dict[str, StoredWeight]:
+    if len(found.files) > 1:  # each has a part of the names
+        return {name: weight for file in found.files for name, weight in read_weights(file).items()}
+    # Of a folder, `weights` has been a choice between its parts.
+    wanted = weights if found.folder is None else None
+    _log_averages_beside(found)
+    return read_weights(found.files[0], [*(family.signs for family in FAMILIES), *OTHERS], wanted)
+
+
+def _log_averages_beside(found: Source) -> None:
+    """Says so where weights that are not averages are given, and averages of the same network lie beside them."""
+    path = found.path if found.folder is None else found.folder
+    if is_averaged(path.stem):
+        return
+    # guided-diffusion's model010000.pt and ema_0.9999_010000.pt; accelerate's unet and unet_ema.
+    step = re.search(r"\d+$", path.stem)
+    for other in sorted(path.absolute().parent.iterdir()):
+        same = other.stem.endswith(step[0]) if step else other.stem in (f"{path.stem}_ema", f"ema_{path.stem}")
+        if same and other.suffix == path.suffix and is_averaged(other.stem):
+            _log.info("%s: averaged weights lie beside it in %s; they are usually the better prior", path, other.name)
+
+
+def _configured(stored: Mapping[str, StoredWeight], path: Path, image_size: int | tuple[int, int] | None) -> Preset:
+    """The preset that a JSON file of the family's own kind describes."""
+    family = family_of(stored.keys())
+    if family.name != "diffusers":
+        return _from_json(path, family.preset_of)
+    size = {} if image_size is None else {"sample_size": image_size}
+    preset = _from_json(path, lambda content: family.preset_of(content | size))
+    diffusion = _folder_diffusion(path.parent)
+    return dataclasses.replace(
+        preset, schedule=diffusion.schedule, prediction=diffusion.prediction, sampler=diffusion.sampler
+    )
 
 
 def unread_prior(identified: Identified) -> Prior:
@@ -104,17 +166,27 @@ def unread_prior(identified: Identified) -> Prior:
     Raises:
         ConversionError: the weights are not those of the network.
     """
-    path, weights, preset = identified
+    source, weights, preset = identified
     try:
         params = map_weights(weights, preset.model, new_attention_order=preset.new_attention_order)
     except WeightError as error:
-        raise ConversionError(f"{path}: {error}") from error
-    with path.open("rb") as file:
-        provenance = Provenance(path.name, hashlib.file_digest(file, "sha256").hexdigest())
+        raise ConversionError(f"{source.path}: {error}") from error
+    provenance = Provenance(source.path.name, _sha256(source.files))
     prediction, sampler = preset.prediction, preset.sampler
     return Prior(params, preset.model, preset.schedule, provenance, prediction=prediction, sampler=sampler)
 
 
+def _sha256(files: Sequence[Path]) -> str:
+    """Of a file; of several, of them one behind the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while piece := file.read(2**22):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+@usual_configuration()
 def in_memory(prior: Prior) -> Prior:
     """An unread prior with its parameters on the device, float32.
 
@@ -166,9 +238,11 @@ def _from_json(path: Path, parse: Any) -> Any:
 
 
 def _folder_diffusion(folder: Path) -> Diffusion:
-    candidates = [folder / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json"]
-    if folder.name == "unet":  # of a pipeline
-        candidates.append(folder.parent / "scheduler" / "scheduler_config.json")
+    # A network of a pipeline, and one of a training's checkpoint-500/unet_ema/, have it above them.
+    above = [folder.parent] if folder.name in ("unet", "unet_ema") else []
+    above += [parent.parent for parent in above if parent.name.startswith("checkpoint-")]
+    folders = [inside for part in (folder, *above) for inside in (part, part / "scheduler")]
+    candidates = [inside / "scheduler_config.json" for inside in folders]
     for path in candidates:
         if path.is_file():
             diffusion: Diffusion = _from_json(path, diffusion_from_diffusers)

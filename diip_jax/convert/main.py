@@ -3,10 +3,14 @@
     python -m diip_jax.convert --source=PATH --output=DIR [--preset=NAME] [--stored_dtype=bfloat16] [--verify]
     python -m diip_jax.convert --inspect=DIR
 
-PATH is a diffusers folder (a model or a pipeline), which describes itself, or a file with a state dict in the names of
-DDPM, diffusers or guided-diffusion (.ckpt, .pt, .pth, .bin, .safetensors), which needs --preset where several published
-networks have its shapes. Weights are read and written piece by piece, so that a file may be larger than the memory;
---verify needs room for both networks. Exit status: 0 converted, 1 --verify found a difference, 2 wrong usage or input.
+PATH is a diffusers folder (a model, a pipeline or a training's checkpoint), which describes itself, or a file of torch
+or safetensors with a state dict in the names of DDPM, diffusers or guided-diffusion. A file needs --preset where
+several published networks have its shapes, and --config=FILE.json where none has: a JSON object in the words of the
+project, which are guided-diffusion's flags ({"image_size": 64, "num_channels": 128, ...}), the sections model, data and
+diffusion of a DDPM configuration, or the config.json of diffusers. Of several weights the averaged ones are taken, and
+what was not taken is said; --weights=NAME takes others. Weights are read and written piece by piece, so that a file may
+be larger than the memory; --verify needs room for both networks. Exit status: 0 converted, 1 --verify found a
+difference, 2 wrong usage or input.
 """
 
 import dataclasses
@@ -25,11 +29,12 @@ import jax.numpy as jnp
 from absl import flags
 
 from diip_jax import models
-from diip_jax.command import UsageError, expanded
-from diip_jax.convert.conversion import identify, in_memory, refuse_existing, unread_prior, write
-from diip_jax.convert.presets import PRESETS, Preset
-from diip_jax.convert.torch_files import ConversionError, first_line
-from diip_jax.convert.torch_parity import TOLERANCE, verify
+from diip_jax.command import UsageError, check_devices, expanded
+from diip_jax.configuration import configure_as_usual
+from diip_jax.convert.conversion import Identified, identify, in_memory, refuse_existing, unread_prior, write
+from diip_jax.convert.families import PRESETS
+from diip_jax.convert.torch_parity import TOLERANCE, check_reference, verify
+from diip_jax.convert.weight_files import ConversionError, first_line
 from diip_jax.prior import CheckpointError, Prior, load_prior, read_metadata
 from diip_jax.schedule import Sampler, Schedule
 
@@ -82,9 +87,9 @@ def _described_sampler(sampler: Sampler) -> str:
     return f"timesteps {sampler.timestep_spacing}{offset}, x0 {bounds}{end}"
 
 
-def _report_parity(source: Path, preset: Preset, prior: Prior, stored_dtype: str) -> bool:
+def _report_parity(identified: Identified, prior: Prior, stored_dtype: str) -> bool:
     """Prints the relative errors; True if the conversion holds."""
-    compare = partial(verify, source, new_attention_order=preset.new_attention_order)
+    compare = partial(verify, identified)
     exact = compare(prior)
     columns = {"converted": exact}
     if stored_dtype != "float32":
@@ -106,6 +111,9 @@ def _flag_values() -> flags.FlagValues:
     flags.DEFINE_string(
         "preset", None, f"network of a file, where its shapes do not tell: {', '.join(PRESETS)}", flag_values=values
     )
+    flags.DEFINE_string("config", None, "JSON file with what a file's network is", flag_values=values)
+    flags.DEFINE_string("weights", None, "which weights, where there are several", flag_values=values)
+    flags.DEFINE_string("image_size", None, "SIDE or HEIGHTxWIDTH, where the source has none", flag_values=values)
     flags.DEFINE_enum("stored_dtype", "float32", ["float32", "bfloat16"], "dtype on disk", flag_values=values)
     flags.DEFINE_bool(
         "verify", False, "compare with diffusers' network; if they differ, write nothing", flag_values=values
@@ -143,9 +151,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(values: Any) -> int:
+    configure_as_usual()
     if values.inspect is not None:
         if values.source or values.output:
             raise ConversionError("--inspect goes without --source and --output")
+        check_devices()
         print(describe(expanded("inspect", values.inspect)))
         return 0
     if not values.source or not values.output:
@@ -153,19 +163,33 @@ def _run(values: Any) -> int:
     source, output = expanded("source", values.source), expanded("output", values.output)
     refuse_existing(output)
     began = time.monotonic()
-    identified = identify(source, values.preset)
+    config = None if values.config is None else expanded("config", values.config)
+    image_size = None if values.image_size is None else _image_size(values.image_size)
+    identified = identify(source, values.preset, config=config, weights=values.weights, image_size=image_size)
     prior = unread_prior(identified)
-    if values.verify and not _report_parity(source, identified.preset, in_memory(prior), values.stored_dtype):
+    if values.verify:
+        check_devices()
+        check_reference(identified)
+    if values.verify and not _report_parity(identified, in_memory(prior), values.stored_dtype):
         print(f"diip_jax.convert: error: relative error above {TOLERANCE:g}: nothing was written", file=sys.stderr)
         return 1
     write(prior, output, values.stored_dtype)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(prior.params))
-    size = identified.path.stat().st_size / 1e9
+    size = sum(file.stat().st_size for file in identified.source.files) / 1e9
     print(
         f"{output}: {count:,} parameters, from a file of {size:.3g} GB in {time.monotonic() - began:.1f} s"
         f"{_peak_memory()}"
     )
     return 0
+
+
+def _image_size(text: str) -> int | tuple[int, int]:
+    """Of "64" or "48x64"."""
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ConversionError(f"--image_size={text}: expected SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64")
+    height, width = int(sides[0]), int(sides[-1])
+    return height if height == width else (height, width)
 
 
 def _peak_memory() -> str:

@@ -4,17 +4,14 @@ What is read is what diffusers' own DDIMScheduler reads of such a file, whicheve
 either known to be about another algorithm's steps alone, or refused.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from diip_jax.convert.torch_configs import ConfigError
+from diip_jax.convert.families.adm import KARRAS
+from diip_jax.convert.families.family import ConfigError
+from diip_jax.convert.families.values import flag, is_number, number, one_of
 from diip_jax.prediction import SIGMA_DATA, SIGMA_MIN, Prediction, check_prediction
 from diip_jax.schedule import BetaSchedule, Sampler, Schedule, Spacing
-
-# Networks that are told sigma instead of t serve any schedule. This one's sigma is between 0.002 and 80, the range of
-# Karras et al., 2022, table 1, in which OpenAI's were trained.
-KARRAS = Schedule(beta_end=0.0173)
 
 
 class Diffusion(NamedTuple):
@@ -86,7 +83,7 @@ def diffusion_from_diffusers(config: Mapping[str, Any]) -> Diffusion:
     for key, value in config.items():
         if key not in known and not key.startswith("_") and value not in (None, False):
             raise ConfigError(f"{key}={value!r}: this version does not know the key, so cannot tell what it changes")
-    schedule, prediction = _schedule(config), _one_of(config, "prediction_type", _PREDICTIONS, "epsilon")
+    schedule, prediction = _schedule(config), one_of(config, "prediction_type", _PREDICTIONS, "epsilon")
     try:
         check_prediction(prediction, zero_terminal_snr=schedule.zero_terminal_snr)
     except ValueError as error:
@@ -100,7 +97,7 @@ def _schedule(config: Mapping[str, Any]) -> Schedule:
             raise ConfigError(f"{key} is missing: cannot tell the noise schedule")
     betas = config.get("trained_betas")
     if betas is not None:
-        if not isinstance(betas, list | tuple) or not all(map(_is_number, betas)):
+        if not isinstance(betas, list | tuple) or not all(map(is_number, betas)):
             raise ConfigError("trained_betas: supported is a list of numbers")
         betas = tuple(map(float, betas))
     total = config["num_train_timesteps"]
@@ -109,9 +106,9 @@ def _schedule(config: Mapping[str, Any]) -> Schedule:
     # diffusers reads betas and forgets the other keys, which may then hold anything.
     noise: dict[str, Any] = {"trained_betas": betas}
     if betas is None:
-        noise["beta_schedule"] = _one_of(config, "beta_schedule", _BETA_SCHEDULES, None)
-        noise |= {key: _number(config, key, 0.0) for key in ("beta_start", "beta_end")}
-    rescale = _flag(config, "rescale_betas_zero_snr", False)
+        noise["beta_schedule"] = one_of(config, "beta_schedule", _BETA_SCHEDULES, None)
+        noise |= {key: number(config, key, 0.0) for key in ("beta_start", "beta_end")}
+    rescale = flag(config, "rescale_betas_zero_snr", False)
     try:
         return Schedule(total, rescale_betas_zero_snr=rescale, **noise)
     except ValueError as error:
@@ -125,38 +122,13 @@ def _sampler(config: Mapping[str, Any], schedule: Schedule) -> Sampler:
         raise ConfigError(f"steps_offset={offset!r}: supported is a whole number from 0 to {total - 1}")
     flags = ("set_alpha_to_one", "clip_sample", "thresholding")
     numbers = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value")
-    given: dict[str, Any] = {key: _flag(config, key, getattr(usual, key)) for key in flags}
-    given |= {key: _number(config, key, getattr(usual, key)) for key in numbers}
+    given: dict[str, Any] = {key: flag(config, key, getattr(usual, key)) for key in flags}
+    given |= {key: number(config, key, getattr(usual, key)) for key in numbers}
     try:
         return Sampler(
-            timestep_spacing=_one_of(config, "timestep_spacing", _SPACINGS, usual.timestep_spacing),
+            timestep_spacing=one_of(config, "timestep_spacing", _SPACINGS, usual.timestep_spacing),
             steps_offset=offset,
             **given,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _one_of(config: Mapping[str, Any], key: str, names: Mapping[str, Any], default: Any) -> Any:
-    value = config.get(key, default)
-    if not isinstance(value, str) or value not in names:
-        raise ConfigError(f"{key}={value!r}: supported is {' or '.join(map(repr, names))}")
-    return names[value]
-
-
-def _flag(config: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = config.get(key, default)
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key}={value!r}: supported is true or false")
-    return value
-
-
-def _number(config: Mapping[str, Any], key: str, default: float) -> float:
-    value = config.get(key, default)
-    if not _is_number(value):
-        raise ConfigError(f"{key}={value!r}: supported is a number")
-    return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,22 +1,16 @@
 """Turns a torch state dict into our parameter tree, every weight mapped exactly once. Needs no torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from diip_jax import models
 from diip_jax.checkpoint_files import named_leaves, nested
-from diip_jax.convert.adm_names import adm_targets
-from diip_jax.convert.level_names import level_targets
-from diip_jax.convert.torch_layouts import Target, WeightError, to_ours, torch_shapes
-from diip_jax.models.adm_unet import ADMUNetConfig
-from diip_jax.models.ddpm_unet import DDPMUNetConfig
+from diip_jax.convert.families import WeightError, family_of
+from diip_jax.convert.families.layouts import Target, to_ours, torch_shapes
 from diip_jax.prior import param_shapes
-
-Family = Literal["ddpm", "diffusers", "adm"]
 
 
 @dataclass(frozen=True)
@@ -42,26 +36,6 @@ class MappedWeight:
         return np.asarray(array, dtype)
 
 
-def detect_family(names: set[str]) -> Family:
-    """Tells the naming family from the names of a state dict.
-
-    Raises:
-        WeightError: none of the families, or no noise predictor.
-    """
-    if any(name.startswith("down_blocks.") for name in names):
-        return "diffusers"
-    if any(name.startswith("down.0.") for name in names):
-        return "ddpm"
-    few = ", ".join(sorted(names)[:3])
-    if any(name.startswith("input_blocks.") for name in names):
-        if any(name.startswith("output_blocks.") for name in names):
-            return "adm"
-        raise WeightError(f"weights of a classifier ({few}, ...), which is half a network: expected a diffusion model")
-    raise WeightError(
-        f"unknown weights ({few}, ...): expected the names of DDPM, of diffusers' UNet2DModel or of guided-diffusion"
-    )
-
-
 def map_weights(
     weights: Mapping[str, Any], model: models.ModelConfig, *, new_attention_order: bool = False
 ) -> dict[str, Any]:
@@ -80,7 +54,13 @@ def map_weights(
         WeightError: a weight is missing, surplus or misshapen. A leaf raises it where it is asked for if its weight is
             not finite, or is given twice with different values.
     """
-    find = _targets(detect_family(set(weights)), model, new_attention_order)
+    family = family_of(weights.keys())
+    find = family.targets(model, new_attention_order)
+    if find is None:
+        raise WeightError(
+            f"the names are those of {family.name}, the configuration is one of {models.architecture(model)}: "
+            "the weights do not belong to this configuration"
+        )
     expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(param_shapes(model)).items()}
     filled: dict[str, MappedWeight] = {}
     for name, weight in weights.items():
@@ -102,16 +82,3 @@ def map_weights(
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WeightError(f"missing weight for our {missing[0]} {list(expected[missing[0]])}{more}")
     return nested(filled)
-
-
-def _targets(family: Family, model: models.ModelConfig, new_attention_order: bool) -> Callable[[str], list[Target]]:
-    """Torch's name to our parameters; an empty list for a name that the network does not have."""
-    if family == "adm" and isinstance(model, ADMUNetConfig):
-        table = adm_targets(model, new_attention_order)
-        return lambda name: table.get(name, [])
-    if family == "diffusers" or (family == "ddpm" and isinstance(model, DDPMUNetConfig)):
-        return partial(level_targets, family=family, levels=len(model.block_channels))
-    raise WeightError(
-        f"the names are those of {family}, the configuration is one of {models.architecture(model)}: "
-        "the weights do not belong to this configuration"
-    )

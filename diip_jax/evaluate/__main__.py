@@ -30,13 +30,12 @@ by which checkpoints can be compared. Nothing is kept then.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from diip_jax import command
+from diip_jax import command, startup
 from diip_jax.evaluate import noise_prediction, options, spread
 from diip_jax.evaluate.corruptions import CORRUPTIONS
 from diip_jax.evaluate.protocol import SAMPLED, advised
@@ -125,4 +124,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    startup.run(main)

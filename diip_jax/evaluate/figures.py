@@ -9,13 +9,12 @@ missing is computed first. --protocol=all draws the figures of all protocols. In
     PROTOCOL-iterates.png       iterates of the first image: two_phase
 """
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
-from diip_jax import command
+from diip_jax import command, startup
 from diip_jax.evaluate import drawings, options
 from diip_jax.evaluate.entries import Job, Study, TrajectoryJob
 from diip_jax.evaluate.options import Selection
@@ -93,4 +92,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    startup.run(main)

@@ -1,7 +1,6 @@
 """`python -m diip_jax.launch`."""
 
-import sys
-
+from diip_jax import startup
 from diip_jax.launch.main import main
 
-sys.exit(main(sys.argv[1:]))
+startup.run(main)

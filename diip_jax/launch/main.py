@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from absl import flags
 
 from diip_jax import distribute
-from diip_jax.command import UsageError, expanded
+from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.commands.settings import Settings
+from diip_jax.configuration import configure_as_usual
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
@@ -24,6 +25,7 @@ from diip_jax.launch.plan import Job, KernelFile, Run, finished, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.restore_files import Tally, explain, load, restore_files
+from diip_jax.machine import usable_memory
 from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
@@ -57,7 +59,9 @@ def main(arguments: Sequence[str]) -> int:
         if not values.dry_run:
             distribute.use_every_core()
             keep_compiled_programs()
+        configure_as_usual()
         with meeting(values, console):
+            check_devices()
             check_same_inputs(paths, errors)
             prior = _prior(values)
         run = _run(values, method, prior, kernel)
@@ -126,7 +130,9 @@ def _usual_batch(prior: Prior) -> int:
     if jax.default_backend() != "cpu":
         return 8 * devices
     # Every device has its copy of the parameters, and CPU devices have one memory.
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = usable_memory()
+    if memory is None:
+        return devices
     copies = memory // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
     return max(1, min(devices, copies))
 

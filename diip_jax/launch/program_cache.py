@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 
 from diip_jax.images import ImageError, check_writable
+from diip_jax.machine import cpu_kind
 
 MAX_BYTES = 10**9
 
@@ -13,15 +14,18 @@ MAX_BYTES = 10**9
 def keep_compiled_programs() -> None:
     """Lets a later run fetch its programs instead of compiling them; without a writable home that is left out.
 
-    The folder is kept below `MAX_BYTES` here and not by `jax_compilation_cache_max_size`: that option needs a package
-    that JAX does not install (filelock), and fails on entries that were written without it.
+    The folder is kept below `MAX_BYTES`, for all kinds of CPU together, here and not by
+    `jax_compilation_cache_max_size`: that option needs a package that JAX does not install (filelock), and fails on
+    entries that were written without it.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diip_jax" / "xla"
+        programs = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diip_jax" / "xla"
+        # Machines of several kinds may have one home, and JAX does not tell programs of one CPU from another's.
+        folder = programs / cpu_kind()
         check_writable(folder)
-        remove_oldest(folder, MAX_BYTES)
+        remove_oldest(programs, MAX_BYTES)
     except (ImageError, OSError, RuntimeError):  # RuntimeError: neither HOME nor an entry for the user
         return  # it only costs the compilation
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -29,9 +33,9 @@ def keep_compiled_programs() -> None:
 
 
 def remove_oldest(folder: Path, limit: int) -> None:
-    """Removes the files that were not used for longest until the others have at most `limit` bytes."""
+    """Removes the files below a folder that were not used for longest, until the others have at most `limit` bytes."""
     files = []
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
         try:
             status = path.stat()
         except FileNotFoundError:  # another run removes files, too

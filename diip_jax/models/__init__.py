@@ -34,6 +34,12 @@ def num_classes(config: ModelConfig) -> int | None:
     return config.num_classes if isinstance(config, ADMUNetConfig) else None
 
 
+def image_sides(config: ModelConfig) -> tuple[int, int]:
+    """Height and width of the images that the network was trained on, in pixels."""
+    size = config.image_size
+    return size if isinstance(size, tuple) else (size, size)
+
+
 def architecture(config: ModelConfig) -> str:
     """The name of a configuration's architecture."""
     return next(name for name, cls in CONFIGS.items() if isinstance(config, cls))

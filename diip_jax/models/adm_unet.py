@@ -29,8 +29,8 @@ class ADMUNetConfig:
     """Everything that fixes the network. Defaults are those of guided-diffusion's published checkpoints.
 
     Attributes:
-        image_size: side in pixels of the images it was trained on; the network itself takes any height and width that
-            are multiples of `2 ** (levels - 1)`.
+        image_size: side in pixels of the images it was trained on, or their height and width; the network itself takes
+            any height and width that are multiples of `2 ** (levels - 1)`.
         model_channels: width of the sinusoidal timestep embedding; a quarter of what the blocks are told.
         block_channels: width of each level, full resolution first (`model_channels * channel_mult`).
         attention_levels: for each level, whether its blocks are followed by self-attention (the middle always is).
@@ -41,11 +41,15 @@ class ADMUNetConfig:
         num_classes: rows of the table of class embeddings; None for an unconditional network.
         scale_shift: the embedding scales and shifts the second norm's output instead of being added before it.
         resblock_updown: resampling happens inside a residual block (average of 2 x 2 down, nearest up) instead of in a
-            convolution (stride 2 down, after nearest up).
+            convolution (stride 2 down, after nearest up); a tuple has one for each level, of the way down from it and
+            of the way up.
         timestep_scale: the network is told `t * timestep_scale` (improved-diffusion's `rescale_timesteps`: 1000 / T).
+        cos_first, freq_shift, symmetric_downsample, middle_attention: as of `DDPMUNetConfig`.
+        middle_scale: what the sums of the middle's blocks are divided by (diffusers: `mid_block_scale_factor`).
+        centre_input: the network is shown 2 x - 1 (diffusers: `center_input_sample`).
     """
 
-    image_size: int
+    image_size: int | tuple[int, int]
     model_channels: int
     block_channels: tuple[int, ...]
     attention_levels: tuple[bool, ...]
@@ -56,16 +60,27 @@ class ADMUNetConfig:
     heads: int | None = None
     num_classes: int | None = None
     scale_shift: bool = True
-    resblock_updown: bool = True
+    resblock_updown: bool | tuple[bool, ...] = True
     timestep_scale: float = 1.0
     norm_groups: int = 32
     norm_eps: float = 1e-5
+    cos_first: bool = True
+    freq_shift: float = 0.0
+    symmetric_downsample: bool = True
+    middle_attention: bool = True
+    middle_scale: float = 1.0
+    centre_input: bool = False
 
     def __post_init__(self) -> None:
         if len(self.attention_levels) != len(self.block_channels):
             raise ValueError(
                 f"attention_levels has {len(self.attention_levels)} entries, block_channels "
                 f"{len(self.block_channels)}: give one of each per level"
+            )
+        if not isinstance(self.resblock_updown, bool) and len(self.resblock_updown) != len(self.block_channels):
+            raise ValueError(
+                f"resblock_updown={self.resblock_updown}: expected one for all levels, or one for each of "
+                f"{len(self.block_channels)}"
             )
         if (self.heads is None) == (self.head_channels is None):
             raise ValueError(f"heads={self.heads}, head_channels={self.head_channels}: give one of the two")
@@ -74,7 +89,8 @@ class ADMUNetConfig:
                 f"out_channels={self.out_channels}: expected {self.in_channels} like in_channels, or twice as many "
                 "with a variance"
             )
-        attended = (*self.attention_levels[:-1], True)  # the middle has the last level's width
+        last = self.attention_levels[-1] or self.middle_attention
+        attended = (*self.attention_levels[:-1], last)  # the middle has the last level's width
         for width, attention in zip(self.block_channels, attended, strict=True):
             if width % self.norm_groups:
                 raise ValueError(f"a level of {width} channels does not split into norm_groups={self.norm_groups}")
@@ -86,6 +102,13 @@ class ADMUNetConfig:
     def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
         return 2 ** (len(self.block_channels) - 1)
+
+    @property
+    def resampling_blocks(self) -> tuple[bool, ...]:
+        """`resblock_updown` of each level."""
+        if isinstance(self.resblock_updown, tuple):
+            return self.resblock_updown
+        return (self.resblock_updown,) * len(self.block_channels)
 
     def num_heads(self, width: int) -> int:
         """Attention heads of a level of `width` channels."""
@@ -108,6 +131,7 @@ class ResBlock(nn.Module):
     config: ADMUNetConfig
     dtype: jnp.dtype
     resample: Literal["down", "up"] | None = None
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"], embedding: Float[Array, "B d"]) -> Float[Array, "B h w f"]:
@@ -131,7 +155,7 @@ class ResBlock(nn.Module):
         h = Conv(self.features, dtype=self.dtype, name="conv2")(nn.silu(h))
         if x.shape[-1] != self.features:
             x = Dense(self.features, self.dtype, name="shortcut")(x)
-        return x + h
+        return (x + h) / self.scale
 
 
 class ADMUNet(nn.Module):
@@ -151,6 +175,8 @@ class ADMUNet(nn.Module):
     def __call__(self, x: Float[Array, "B H W c"], t: Num[Array, " B"]) -> Float[Array, "B H W o"]:
         c = self.config
         embedding = nn.silu(self._embedding(t))
+        if c.centre_input:
+            x = 2 * x - 1
 
         h = Conv(c.block_channels[0], dtype=self.dtype, name="conv_in")(x)
         skips = [h]
@@ -159,10 +185,10 @@ class ADMUNet(nn.Module):
                 h = self._block(f"down_{level}", j, width, c.attention_levels[level], h, embedding)
                 skips.append(h)
             if level + 1 < len(c.block_channels):
-                h = self._resampled(f"down_{level}_downsample", "down", width, h, embedding)
+                h = self._resampled(level, "down", width, h, embedding)
                 skips.append(h)
 
-        h = self._block("middle", 0, width, True, h, embedding)
+        h = self._block("middle", 0, width, c.middle_attention, h, embedding)
         h = self._block("middle", 1, width, False, h, embedding)
 
         for level in reversed(range(len(c.block_channels))):
@@ -171,7 +197,7 @@ class ADMUNet(nn.Module):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._block(f"up_{level}", j, width, c.attention_levels[level], h, embedding)
             if level > 0:
-                h = self._resampled(f"up_{level}_upsample", "up", width, h, embedding)
+                h = self._resampled(level, "up", width, h, embedding)
 
         h = nn.silu(GroupNorm(c.norm_groups, c.norm_eps, self.dtype, name="norm_out")(h))
         return Conv(c.out_channels, dtype=self.dtype, name="conv_out")(h).astype(x.dtype)
@@ -180,7 +206,7 @@ class ADMUNet(nn.Module):
         c = self.config
         width = 4 * c.model_channels
         scaled = t.astype(jnp.float32) * c.timestep_scale
-        time = timestep_embedding(scaled, c.model_channels, cos_first=True, freq_shift=0.0)
+        time = timestep_embedding(scaled, c.model_channels, cos_first=c.cos_first, freq_shift=c.freq_shift)
         time = nn.silu(Dense(width, self.dtype, name="time_embed_0")(time))
         embedding = Dense(width, self.dtype, name="time_embed_1")(time)
         if c.num_classes is None:
@@ -190,20 +216,30 @@ class ADMUNet(nn.Module):
 
     def _block(self, place: str, j: int, width: int, attention: bool, h: Array, embedding: Array) -> Array:
         c = self.config
-        h = self._res_block(f"{place}_block_{j}", None, width, h, embedding)
+        scale = c.middle_scale if place == "middle" else 1.0
+        h = self._res_block(f"{place}_block_{j}", None, width, h, embedding, scale)
         if attention:
-            h = Attention(c.num_heads(width), c.norm_groups, c.norm_eps, self.dtype, name=f"{place}_attention_{j}")(h)
+            heads = c.num_heads(width)
+            h = Attention(heads, c.norm_groups, c.norm_eps, self.dtype, name=f"{place}_attention_{j}")(h) / scale
         return h
 
-    def _resampled(self, name: str, to: Literal["down", "up"], width: int, h: Array, embedding: Array) -> Array:
-        if self.config.resblock_updown:
+    def _resampled(self, level: int, to: Literal["down", "up"], width: int, h: Array, embedding: Array) -> Array:
+        name = f"{to}_{level}_{to}sample"
+        if self.config.resampling_blocks[level]:
             return self._res_block(name, to, width, h, embedding)
         if to == "down":
-            return Conv(width, 3, 2, ((1, 1), (1, 1)), self.dtype, name=name)(h)
+            padding = ((1, 1), (1, 1)) if self.config.symmetric_downsample else ((0, 1), (0, 1))
+            return Conv(width, 3, 2, padding, self.dtype, name=name)(h)
         return UpsampleConv(width, self.dtype, name=name)(h)
 
     def _res_block(
-        self, name: str, resample: Literal["down", "up"] | None, width: int, h: Array, embedding: Array
+        self,
+        name: str,
+        resample: Literal["down", "up"] | None,
+        width: int,
+        h: Array,
+        embedding: Array,
+        scale: float = 1.0,
     ) -> Array:
         block = nn.remat(ResBlock) if self.remat_blocks else ResBlock
-        return block(width, self.config, self.dtype, resample, name=name)(h, embedding)
+        return block(width, self.config, self.dtype, resample, scale, name=name)(h, embedding)

@@ -30,8 +30,8 @@ class DDPMUNetConfig:
     """Everything that fixes the network. Defaults are those of the published DDPM checkpoints.
 
     Attributes:
-        image_size: side in pixels of the images it was trained on; the network itself takes any height and width that
-            are multiples of `2 ** (levels - 1)`.
+        image_size: side in pixels of the images it was trained on, or their height and width; the network itself takes
+            any height and width that are multiples of `2 ** (levels - 1)`.
         block_channels: width of each level, full resolution first.
         attention_levels: for each level, whether its blocks are followed by self-attention.
         middle_attention: whether the middle has self-attention (diffusers: `add_attention`).
@@ -44,7 +44,7 @@ class DDPMUNetConfig:
             (diffusers: `downsample_padding` 1 instead of 0).
     """
 
-    image_size: int
+    image_size: int | tuple[int, int]
     block_channels: tuple[int, ...]
     attention_levels: tuple[bool, ...]
     blocks_per_level: int = 2

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Count, Image, PRNGKey
-from diip_jax.ddim import Gradient, Remat, check_settings, invert, reverse, visited_steps
+from diip_jax.ddim import Gradient, Remat, check_settings, check_unbounded, invert, reverse, visited_steps
 from diip_jax.models.skip_network import SkipNetwork, Upsampling
 from diip_jax.plug import plug
 from diip_jax.plugs import stale
 from diip_jax.prior import activation_bytes, check_image_shape
-from diip_jax.schedule import Stride, Variant
+from diip_jax.schedule import Stride, Variant, of_variant
 
 Begin = Literal["noise", "guess"]
 
@@ -119,6 +119,8 @@ class DDIM(Generator):
             raise ValueError(f"refresh={self.refresh}: expected 'all', or 1 to {self.steps} of the visited timesteps")
         if self.gradient != "detached":
             raise ValueError(f"refresh={self.refresh}: a kept eps has no gradient; use gradient='detached' or 'all'")
+        if not of_variant(self.prior.sampler, self.variant).bounds:
+            check_unbounded(self.prior, visited_steps(self.prior, self.stride, self.variant), kept_eps=True)
 
     @property
     def steps(self) -> int:

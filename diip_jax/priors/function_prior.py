@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Array, Float, Images, Timesteps
+from diip_jax.configuration import usual_rules
 from diip_jax.plug import plug
 from diip_jax.prediction import Denoised, Prediction, check_prediction, denoised, network_input
 from diip_jax.schedule import Sampler, Schedule
@@ -48,6 +49,7 @@ class FunctionPrior:
         zero_terminal_snr = self.schedule.zero_terminal_snr
         check_prediction(self.prediction, zero_terminal_snr=zero_terminal_snr, known=get_args(OwnPrediction))
 
+    @usual_rules()
     def denoise(self, x_t: Images, t: Timesteps, *, hold_eps: bool = False, remat_blocks: bool = False) -> Denoised:
         """The noise and the image that the function finds in x_t, see `diip_jax.Prior.denoise`."""
         alpha_bar = jnp.asarray(self.schedule.alpha_bar.astype(np.float32), x_t.dtype)[t.astype(jnp.int32)]

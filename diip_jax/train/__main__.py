@@ -2,6 +2,8 @@
 
 import sys
 
+from diip_jax import startup
+
 try:
     from diip_jax.train.main import main
 except ModuleNotFoundError as missing:
@@ -11,4 +13,4 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    startup.run(main)

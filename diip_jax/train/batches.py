@@ -3,7 +3,6 @@
 Which picture is where in it, and how it is cut, depends on the seed and on the position, not on threads or processes.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, SupportsIndex
@@ -12,12 +11,14 @@ import grain
 import numpy as np
 
 from diip_jax.image_reading import ImageError
+from diip_jax.machine import usable_cores, usable_memory
 from diip_jax.train.cuts import Cut, Pixels
 from diip_jax.train.pictures import Pictures
 
 # Prepared pictures are kept in memory up to this share of it; those beyond are decoded each time.
 _CACHE_SHARE = 0.25
 _THREADS = 16
+_UNKNOWN_MEMORY = 2**32  # where the system does not tell
 
 
 class Prepared:
@@ -34,7 +35,7 @@ class Prepared:
         """
         self._pictures, self._cut, self._at_least, self._report = pictures, cut, at_least, report
         self._cache: dict[int, Pixels] = {}
-        self._left = int(_CACHE_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        self._left = int(_CACHE_SHARE * (usable_memory() or _UNKNOWN_MEMORY))
         self._unusable: set[int] = set()
         self._lock = threading.Lock()
         self._check_enough("")
@@ -89,7 +90,7 @@ def batches(
     `get_state` and `set_state` hold the position.
     """
     rows = batch_size // processes
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     reading = grain.ReadOptions(num_threads=min(_THREADS, cores), prefetch_buffer_size=2 * min(_THREADS, cores))
     dataset: Any = grain.MapDataset.source(prepared).seed(seed).shuffle().repeat().random_map(cut.at_random)
     # In batches of a process's rows, process 0 has the first, process 1 the second, and together they have one batch.

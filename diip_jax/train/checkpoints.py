@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from diip_jax import distribute
+from diip_jax import distribute, startup
 from diip_jax.card import Card
 from diip_jax.checkpoint_files import CheckpointError
 from diip_jax.prior import Prior, read_card, save_prior
@@ -56,7 +56,8 @@ class States:
     @property
     def notes(self) -> dict[str, Any]:
         """What was kept beside the last complete state."""
-        return self._manager.restore(self.latest, args=ocp.args.Composite(notes=ocp.args.JsonRestore())).notes
+        with startup.at_once():
+            return self._manager.restore(self.latest, args=ocp.args.Composite(notes=ocp.args.JsonRestore())).notes
 
     def save(self, state: State, iterator: grain.DatasetIterator, notes: dict[str, Any]) -> None:
         """Keeps a state, the position in the data, and notes, as JSON has them.
@@ -96,7 +97,8 @@ class States:
             state=ocp.args.StandardRestore(abstract), data=grain.checkpoint.CheckpointRestore(iterator)
         )
         try:
-            restored = self._manager.restore(self.latest, args=args)
+            with startup.at_once():
+                restored = self._manager.restore(self.latest, args=args)
         except Exception as error:
             raise TrainingError(
                 f"{self.folder / str(self.latest)}: damaged, or of another network ({_first_line(error)}); remove it "

@@ -89,6 +89,7 @@ def plan_from(values: flags.FlagValues) -> Plan:
 
 def _start(values: flags.FlagValues) -> Prior:
     """The prior that the training begins with."""
+    command.check_devices()
     dtype = values.dtype
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -114,9 +115,11 @@ def _start(values: flags.FlagValues) -> Prior:
     )
     if prior.model.in_channels not in (1, 3):
         raise command.UsageError(f"--in_channels={prior.model.in_channels}: expected 3, or 1 for grey pictures")
-    if prior.model.image_size % prior.model.size_multiple:
-        multiple = prior.model.size_multiple
-        raise command.UsageError(f"--image_size={prior.model.image_size}: expected a multiple of {multiple}")
+    height, width, _ = prior.image_shape
+    if height != width:
+        raise command.UsageError(f"--image_size is missing: the prior's images are {height}x{width}, not square")
+    if height % prior.model.size_multiple:
+        raise command.UsageError(f"--image_size={height}: expected a multiple of {prior.model.size_multiple}")
     try:
         check_prediction_is_trained(prior)
     except ValueError as error:

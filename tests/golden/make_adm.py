@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adm_cases import GOLDEN, TIMESTEPS
 from adm_network import random_state
 
-from diip_jax.convert.presets import Preset
+from diip_jax.convert.families import Preset
 
 
 def deepinv_network(preset: Preset) -> torch.nn.Module:

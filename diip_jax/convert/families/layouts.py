@@ -1,5 +1,8 @@
 """How a torch weight is laid out, and how it becomes one of our parameters. Needs no torch."""
 
+import itertools
+import re
+from collections.abc import Callable, Container
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -58,3 +61,15 @@ def to_ours(weight: np.ndarray, target: Target) -> np.ndarray:
     if target.kind == "conv":
         return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
     return np.ascontiguousarray(weight.reshape(weight.shape[:2]).T)
+
+
+def count(names: Container[str], name: Callable[[int], str]) -> int:
+    """How many of name(0), name(1), ... there are before the first that is missing."""
+    return next(n for n in itertools.count() if name(n) not in names)
+
+
+def renamed(name: str, changes: tuple[tuple[str, str], ...]) -> str:
+    """A name after all replacements of regular expressions, in their order."""
+    for pattern, replacement in changes:
+        name = re.sub(pattern, replacement, name)
+    return name
