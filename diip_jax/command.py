@@ -8,6 +8,7 @@ from absl import flags
 
 from diip_jax import distribute
 from diip_jax.prior import Prior, load_prior
+from diip_jax.terminal import printable, say
 
 
 class UsageError(ValueError):
@@ -69,13 +70,13 @@ def run(
     try:
         surplus = values([program, *arguments])[1:]
         if values.help:
-            print(f"{description}\n{values.get_help()}")
+            say(f"{description}\n{values.get_help()}", sys.stdout)
             return 0
         if surplus:
             raise UsageError(f"unexpected argument {surplus[0]!r}: everything is given by flags, see --help")
         distribute.use_every_core()
         command(values)
     except (flags.Error, ValueError) as error:
-        print(f"{program}: error: {str(error).splitlines()[0]}", file=sys.stderr)
+        say(f"{program}: error: {printable(str(error).splitlines()[0])}", sys.stderr)
         return 2
     return 0

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from diip_jax.terminal import printable
+
 # Only decoders of plain raster formats: Pillow would hand an EPS file to Ghostscript, which runs programs.
 FORMATS = {
     "PNG": (".png",),
@@ -53,7 +55,7 @@ class ImageError(ValueError):
     """One line for the user: which path, what is wrong with it, what to do."""
 
     def __init__(self, path: str | os.PathLike[str], problem: str):
-        super().__init__(f"{os.fspath(path)}: {' '.join(problem.split())}")
+        super().__init__(f"{printable(os.fspath(path))}: {' '.join(problem.split())}")
 
 
 @dataclass(frozen=True)

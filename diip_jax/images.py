@@ -162,17 +162,25 @@ def check_png(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text atomically. Raises ImageError if the file cannot be written."""
-    write_bytes(path, text.encode())
+    r"""Write UTF-8 text atomically; bytes of a file name that are no UTF-8 become `\udce9`.
+
+    Raises ImageError if the file cannot be written.
+    """
+    write_bytes(path, _encoded(text))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write strict JSON atomically: NaN and infinity become null, arrays become lists, float32 keeps its own digits.
+    r"""Write strict JSON atomically: NaN and infinity become null, arrays become lists, float32 keeps its own digits.
 
+    A file name that is no UTF-8 has `\udce9` for such a byte: JSON's own escape, which reads back as the same name.
     Dictionaries are spread over lines, each list stays on one (a trace is one line). Raises TypeError for values that
     JSON does not have, ImageError if the file cannot be written.
     """
-    write_bytes(path, (_layout(_plain(value), "") + "\n").encode())
+    write_bytes(path, _encoded(_layout(_plain(value), "") + "\n"))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _plain(value: Any) -> Any:

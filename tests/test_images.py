@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -573,6 +574,16 @@ def test_json_is_strict_and_float32_stays_short(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "b.json", {"a": {1, 2}})
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_name_that_is_no_utf_8_is_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "a.json", {"file": name, name: Path(name)})
+    back = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert back == {"file": name, name: name} and os.fsencode(back["file"]) == b"caf\xe9.png"
+    write_text(tmp_path / "a.txt", name)
+    assert (tmp_path / "a.txt").read_bytes() == rb"caf\udce9.png"
+    assert str(ImageError(tmp_path / name, "is bad")) == rf"{tmp_path}/caf\xe9.png: is bad"
 
 
 def test_check_writable_creates_the_folder_or_says_why_not(tmp_path):

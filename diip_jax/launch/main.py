@@ -5,6 +5,7 @@ Exit codes: 0 all well; 1 some image failed; 2 wrong usage, or nothing could sta
 
 import importlib.util
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from diip_jax.launch.restore_files import Tally, explain, load, restore_files
 from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
+from diip_jax.terminal import occupy_standard_descriptors, say
 
 _NEEDED = {
     "mask": "--mask is missing: give the picture, or the folder of pictures, that shows what is hidden",
@@ -40,13 +42,14 @@ _NOT_NEEDED = {
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
+    occupy_standard_descriptors()
     console, tally = Console(), Tally()
     images = 0
     try:
         values = define_flags()
         positional = values([PROGRAM, *arguments])[1:]
         if values.help:
-            print(help_text(values))
+            say(help_text(values), sys.stdout)
             return 0
         kernel = None if values.kernel is None else read_kernel(_existing("kernel", values.kernel))
         method = _method(values, kernel)

@@ -32,6 +32,7 @@ from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image,
 from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
 from diip_jax.restore import Solution
+from diip_jax.terminal import printable
 
 Pixels = NDArray[np.float32]
 
@@ -238,7 +239,7 @@ def _comparison(
         {name: trace[n, 0, :iterations] for name, trace in traces.items()},
         stop_k=iterations - 1,
         selected_k=int(result.selected[n, 0]),
-        title=f"{item.job.path.name}{several}",
+        title=f"{printable(item.job.path.name)}{several}",
     )
 
 
