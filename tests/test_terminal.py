@@ -65,10 +65,10 @@ def test_the_exit_code_is_that_of_the_work(how):
         os.close(reading)
     else:
         target = os.open("/dev/full" if how == "full" else os.devnull, os.O_WRONLY)
-    closing = (lambda: os.close(1)) if how == "closed" else None
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=target, stderr=subprocess.PIPE, text=True, preexec_fn=closing
-    )
+    command = [sys.executable, "-c", code]
+    if how == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(command, cwd=ROOT, stdout=target, stderr=subprocess.PIPE, text=True)
     os.close(target)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -17,7 +17,7 @@ from absl import flags
 from diip_jax import distribute
 from diip_jax.command import UsageError, expanded
 from diip_jax.commands.settings import Settings
-from diip_jax.images import ImageError, check_writable, find_images
+from diip_jax.images import ImageError, check_writable, find_images, left_out
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.launch.known_data import read_kernel
@@ -54,6 +54,9 @@ def main(arguments: Sequence[str]) -> int:
         kernel = None if values.kernel is None else read_kernel(_existing("kernel", values.kernel))
         method = _method(values, kernel)
         paths, errors = _inputs([*values.image, *positional])
+        missed = left_out([*values.image, *positional])
+        if missed is not None and not values.process_id:
+            console.note(missed)
         found = images = len(paths) + len(errors)
         reference = _reference_path(values.reference, len(paths))
         mask = None if values.mask is None else _existing("mask", values.mask)
@@ -119,6 +122,7 @@ def _run(values: flags.FlagValues, method: Settings, prior: Prior, kernel: Kerne
         compare=values.compare,
         save_every=values.save_every,
         skip_existing=values.skip_existing,
+        strip_metadata=values.strip_metadata,
     )
 
 
