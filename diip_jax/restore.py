@@ -124,9 +124,11 @@ def restore(
     Every batch is one XLA program, split over the devices; a second call with the same kinds of plugs, settings, shapes
     and devices compiles nothing, whatever arrays, rates, thresholds and budgets the plugs hold (where something is
     saved, the budget is the length of its arrays, and another one compiles). An image's result depends on its y, its
-    args, the seed and the problem, neither on the other images of the call nor on the number of devices: its random key
-    is derived from the seed and its own y. On a CPU this holds to the last bit; on an accelerator to rounding, which a
-    long optimisation can amplify, because convolutions round differently where a device has another number of images.
+    args, the seed and the problem, neither on the other images of the call nor on the number of devices. The random
+    numbers depend on the seed and the number of the sample, and are the same for every image. On a CPU this holds to
+    the last bit; on an accelerator to rounding, which a long optimisation can amplify, because convolutions round
+    differently where a device has another number of images. A picture whose three channels are equal is restored grey,
+    see `PictureOperator.in_colours_of`.
 
     Args:
         problem: a method such as `DIIP(prior)`, or a `Problem` of one's own plugs.
@@ -134,7 +136,7 @@ def restore(
             little); an operator of one's own may take any shape, float or complex.
         args: what is known of each image beside y: a pytree of arrays with a leading axis N, mostly a dict, such as
             `{"mask": masks}`. Operators, losses and saved functions read it.
-        seed: of the random numbers.
+        seed: of the random numbers, 0 to 2**32 - 1.
         u0: where to begin: the `state` of an earlier solution of this problem and y, which goes on bit for bit as if
             it had not ended (images that a rule had stopped stay as they are); or first variables of the generator, a
             pytree whose leaves are `[N, ...]`, or `[N, S, ...]` such as a solution's `u`.
@@ -211,7 +213,9 @@ def _sampled(
     for begin in range(0, jobs, batch_size):
         pairs = np.arange(begin, min(begin + batch_size, jobs))
         made.append(batch.sampled(sampler, given[pairs // samples], keys[pairs], batch_size, devices))
-    restored = np.clip(np.concatenate(made), -1, 1).reshape(len(given), samples, *given.shape[1:])
+    of_pairs = jnp.asarray(np.repeat(given, samples, axis=0))
+    seen = jax.vmap(Identity().in_colours_of)(of_pairs, jnp.asarray(np.concatenate(made)))
+    restored = np.clip(np.asarray(seen), -1, 1).reshape(len(given), samples, *given.shape[1:])
     each = np.ones((len(given), samples), np.int32)
     return Solution(
         images=_as_given(restored.mean(axis=1), picture),
