@@ -6,6 +6,7 @@ Exit codes: 0 all well; 1 some image failed; 2 wrong usage, or nothing could sta
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,10 @@ def main(arguments: Sequence[str]) -> int:
             _describe(jobs, run, prior, console, tally)
         elif jobs:
             check_writable(run.output_dir)
-            restore_files(jobs, run, prior, console, tally)
+            with warnings.catch_warnings():
+                # It is about arrays of 0 to 1: what comes from a file is in [-1, 1], however bright.
+                warnings.filterwarnings("ignore", "images hold no value below 0", UserWarning)
+                restore_files(jobs, run, prior, console, tally)
         if found > 1 and not values.dry_run:
             console.line(_summary(tally, every_job))
         return 1 if tally.failed else 0
