@@ -99,11 +99,9 @@ def every(iterations: int, function: Callable[[View], None]) -> Every:
     """A callback of `restore` after every so many iterations, and after the last of a batch.
 
     Raises:
-        ValueError: iterations below 1.
+        ValueError: iterations is no whole number of at least 1.
     """
-    if iterations < 1:
-        raise ValueError(f"every({iterations}, ...): expected at least 1 iteration")
-    return Every(iterations, function)
+    return Every(inputs.whole("iterations", iterations), function)
 
 
 def restore(
@@ -147,6 +145,7 @@ def restore(
         save: what to trace of every iterate: "loss", "laplacian_variance", what the operator estimates ("kernel"), or
             functions (seen, args) -> array such as `diip_jax.psnr`, called by their names.
         callback: is called with a `View` between pieces of the run, see `every`; a plain function every 10 iterations.
+            What it raises ends the call, and carries as `.solution` what was done of the images that were begun.
 
     Raises:
         ValueError: anything above that does not fit, in one line.
@@ -155,7 +154,8 @@ def restore(
         UserWarning: float pictures without a value below 0 (they are expected in [-1, 1], not [0, 1]).
     """
     began = time.monotonic()
-    given_dtype = np.asarray(y).dtype
+    _check_kind(problem)
+    given_dtype = inputs.as_array("images", y).dtype
     if isinstance(problem, Sampler):
         if args is not None or u0 is not None or save or callback is not None:
             raise ValueError(f"{type(problem).__name__} has no iterates: it takes neither args nor u0, save, callback")
@@ -171,7 +171,7 @@ def restore(
 
     layout, problem, slots = batch.layout_of(problem, image_shape, batch_size, devices, save)
     keys = inputs.image_keys(seen, seed, samples)
-    ended = []
+    ended: list[Any] = []
     for begin in range(0, jobs, batch_size):
         running = range(begin, min(begin + batch_size, jobs))
         of_pairs = np.arange(running.start, running.stop)
@@ -179,22 +179,32 @@ def restore(
         begun = jax.tree.map(lambda leaf, who=of_pairs: leaf[who], first)
         placed, stopped = batch.place((*given, keys[of_pairs], begun), len(running), slots, layout.mesh)
         looker = None if look is None else _looker(look.function, jobs, running)
-        state = batch.run(layout, problem, placed, stopped, looker, look.iterations if look else 10)
+        try:
+            state = batch.run(layout, problem, placed, stopped, looker, look.iterations if look else 10)
+        except _Interruption as interruption:
+            learned = batch.estimates(layout, problem, interruption.state.chosen.eta)
+            ended.append(_on_host((interruption.state, learned), len(running)))
+            _carry(interruption.raised, lambda: _solution_of(ended, problem, samples, given_dtype, began))
+            raise interruption.raised from None
         learned = batch.estimates(layout, problem, state.chosen.eta)
         ended.append(_on_host((state, learned), len(running)))
-    done, learned = jax.tree.map(lambda *parts: _joined(parts), *ended)
-    return _solution(problem, done, learned, samples, given_dtype, time.monotonic() - began)
+    return _solution_of(ended, problem, samples, given_dtype, began)
 
 
 def _sizes(count: int, samples: int, batch_size: int | None) -> tuple[int, int]:
     """(pairs of all images and samples, pairs of a batch)."""
-    if samples < 1:
-        raise ValueError(f"samples={samples}: expected at least 1")
-    jobs = count * samples
-    batch_size = jobs if batch_size is None else batch_size
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: expected at least 1")
-    return jobs, batch_size
+    jobs = count * inputs.whole("samples", samples)
+    return jobs, jobs if batch_size is None else inputs.whole("batch_size", batch_size)
+
+
+def _check_kind(problem: Any) -> None:
+    if isinstance(problem, type):
+        name = problem.__name__
+        raise ValueError(f"{name} is a class: expected an instance such as {name}(prior)")
+    if not isinstance(problem, Problem | Sampler) and not callable(getattr(problem, "problem", None)):
+        what = f"a {type(problem).__name__}"
+        raise ValueError(f"the problem is {what}: expected a method such as DIIP(prior), or a Problem")
+    inputs.refuse_tracers(problem)
 
 
 def _sampled(
@@ -232,10 +242,36 @@ def _sampled(
     )
 
 
+class _Interruption(BaseException):
+    """A callback has raised; where the batch was then."""
+
+    def __init__(self, raised: BaseException, state: State) -> None:
+        super().__init__(raised)
+        self.raised, self.state = raised, state
+
+
+def _carry(error: BaseException, solution: Callable[[], Solution]) -> None:
+    """Gives what a callback has raised the solution of the images that were begun, as far as they came."""
+    error.solution = solution()  # type: ignore[attr-defined]
+    count = len(error.solution.images)  # type: ignore[attr-defined]
+    error.add_note(f"in the callback of restore: .solution has what was done of the first {count} images")
+
+
+def _solution_of(ended: Sequence[Any], problem: Problem, samples: int, given_dtype: np.dtype, began: float) -> Solution:
+    """Of batches of pairs, the last image of which may lack some samples: it is left out."""
+    done, learned = jax.tree.map(lambda *parts: _joined(parts), *ended)
+    count = len(done.k) // samples * samples
+    done, learned = jax.tree.map(lambda leaf: leaf[:count], (done, learned))
+    return _solution(problem, done, learned, samples, given_dtype, time.monotonic() - began)
+
+
 def _looker(function: Callable[[View], None], jobs: int, running: range) -> Callable[[State], np.ndarray | None]:
     def look(state: State) -> np.ndarray | None:
         view = View(jobs, running, state)
-        function(view)
+        try:
+            function(view)
+        except BaseException as error:
+            raise _Interruption(error, state) from error
         return view.wanted()
 
     return look

@@ -60,6 +60,30 @@ def test_a_smaller_last_batch_runs_in_the_same_program(prior, photos, caplog):
     np.testing.assert_array_equal(part.images, whole.images[:2])
 
 
+@pytest.mark.parametrize("raised", [RuntimeError("mine"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_what_a_callback_raises_carries_what_was_done(prior, photos, raised):
+    seen = []
+
+    def look(view):
+        seen.append(view.running)
+        if len(set(seen)) == 2 and view.iterations.max() >= 4:
+            raise raised
+
+    method, y = diip(prior, rule=dj.Never()), np.concatenate([photos, photos[:1]])
+    with pytest.raises(type(raised)) as caught:
+        dj.restore(method, y, samples=2, batch_size=3, callback=dj.every(2, look))
+    assert caught.value is raised
+    done = caught.value.solution
+    whole = dj.restore(method, y, samples=2, batch_size=3)
+    # Of the second image one sample is finished; its other one and the third image have done 4 iterations.
+    assert len(done.images) == 3 and done.reasons == [["budget"] * 2, ["budget", "running"], ["running"] * 2]
+    assert done.stats["iterations"].tolist() == [[10, 10], [10, 4], [4, 4]]
+    np.testing.assert_array_equal(done.images[0], whole.images[0])
+    assert "what was done of the first 3 images" in caught.value.__notes__[0]
+    resumed = dj.restore(method, y[:3], samples=2, batch_size=3, u0=done.state)
+    np.testing.assert_array_equal(resumed.images, whole.images[:3])
+
+
 def grey(photos):
     return np.repeat(photos[..., :1], 3, -1)
 
@@ -345,7 +369,7 @@ def test_a_state_of_another_problem_is_refused(prior):
         (np.zeros((0, 16, 16, 3), np.uint8), {}, "with at least one image"),
         (np.zeros((1, 16, 16, 3), np.int32), {}, "images have dtype int32: expected uint8, or float in"),
         (np.full((1, 16, 16, 3), 255.0), {}, "hold values up to 255: expected float in"),
-        (np.full((1, 16, 16, 3), np.nan), {}, "hold values up to nan"),
+        (np.full((1, 16, 16, 3), np.nan), {}, r"hold nan at \[0, 0, 0, 0\], in all 768 values"),
         (np.zeros((1, 15, 16, 3)), {}, "images are 15x16: this prior takes sides that are multiples of 2"),
         (np.zeros((1, 16, 16, 1)), {}, "images have 1 channels: this prior takes 3"),
         (None, {"samples": 0}, "samples=0: expected at least 1"),
@@ -371,7 +395,7 @@ def test_what_does_not_fit_is_refused_in_one_line(prior, y, arguments, message):
 
 
 def test_a_callback_needs_an_interval():
-    with pytest.raises(ValueError, match=r"every\(0, \.\.\.\): expected at least 1 iteration"):
+    with pytest.raises(ValueError, match="iterations=0: expected at least 1"):
         dj.every(0, print)
 
 

@@ -16,9 +16,62 @@ from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Problem
 
 
+def as_array(name: str, value: Any) -> np.ndarray:
+    """A value as a NumPy array.
+
+    Raises:
+        ValueError: it is a tracer, a tensor of torch that records gradients or lies on a device, or no array.
+    """
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"{name}: a tracer, expected an array; restore compiles its own program and cannot be called under jit, "
+            "vmap or grad: call it outside, with all images at once"
+        )
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # torch raises RuntimeError or TypeError, NumPy ValueError, others what they like
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{name}: {type(value).__name__} is no array for NumPy ({reason}); convert it first"
+        ) from error
+    if array.dtype == object:
+        raise ValueError(f"{name}: {type(value).__name__} of objects, expected an array of numbers; convert it first")
+    return array
+
+
+def refuse_tracers(problem: Any) -> None:
+    """Raises ValueError where an array of the problem is a tracer."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(problem):
+        if isinstance(leaf, jax.core.Tracer):
+            as_array(f"problem{jax.tree_util.keystr(path)}", leaf)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, not a truth value, of at least `least`. Raises ValueError."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name}={value!r}: expected a whole number")
+    if value < least:
+        raise ValueError(f"{name}={value}: expected at least {least}")
+    return int(value)
+
+
+def _refuse_gaps(y: np.ndarray) -> None:
+    """Raises ValueError where a picture holds NaN or infinity, and says where."""
+    gaps = np.argwhere(~np.isfinite(y))
+    if len(gaps):
+        first = tuple(map(int, gaps[0]))
+        raise ValueError(
+            f"images hold {y[first]} at {list(first)}, in all {len(gaps)} values that are not finite: expected float "
+            "in [-1, 1]; what is unknown is said by a mask, see Mask"
+        )
+
+
 def observed(operator: Any, y: np.ndarray | Array, args: Any) -> tuple[np.ndarray, Any]:
     """(y as float32 or complex64, args as NumPy arrays); what does not fit is refused."""
-    y, args = np.asarray(y), jax.tree.map(np.asarray, args)
+    y = as_array("images", y)
+    args = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: as_array(f"args{jax.tree_util.keystr(path)}", leaf), args
+    )
     if not y.ndim or not len(y):
         raise ValueError(f"images have shape {y.shape}: expected [N, H, W, C] with at least one image")
     whole = y.dtype == np.uint8
@@ -35,6 +88,8 @@ def observed(operator: Any, y: np.ndarray | Array, args: Any) -> tuple[np.ndarra
         if not leaf.ndim or len(leaf) != len(y):
             name = f"args{jax.tree_util.keystr(path)}"
             raise ValueError(f"{name} has shape {leaf.shape}: expected a leading axis of {len(y)}, one for each image")
+    if isinstance(operator, PictureOperator):
+        _refuse_gaps(y)
     operator.check(y, args)
     if isinstance(operator, PictureOperator) and not whole and y.min() >= 0 and y.max() > 0:
         warnings.warn("images hold no value below 0: float images are expected in [-1, 1], not [0, 1]", stacklevel=4)
@@ -123,7 +178,7 @@ def first_variables(
         raise ValueError(f"u0 is {given_as}: expected {expected}, as the generator has it")
 
     def flat(leaf: Any, one: Any) -> np.ndarray:
-        leaf, shape = np.asarray(leaf, one.dtype), one.shape[1:]
+        leaf, shape = as_array("u0", leaf).astype(one.dtype), one.shape[1:]
         if leaf.shape == (count, *shape):
             leaf = np.repeat(leaf[:, None], samples, axis=1)
         if leaf.shape != (count, samples, *shape):
