@@ -55,9 +55,6 @@ def main(arguments: Sequence[str]) -> int:
         kernel = None if values.kernel is None else read_kernel(_existing("kernel", values.kernel))
         method = _method(values, kernel)
         paths, errors = _inputs([*values.image, *positional])
-        missed = left_out([*values.image, *positional])
-        if missed is not None and not values.process_id:
-            console.note(missed)
         found = images = len(paths) + len(errors)
         reference = _reference_path(values.reference, len(paths))
         mask = None if values.mask is None else _existing("mask", values.mask)
@@ -67,6 +64,9 @@ def main(arguments: Sequence[str]) -> int:
         with meeting(values, console):
             check_same_inputs(paths, errors)
             prior = _prior(values)
+        missed = left_out([*values.image, *positional])
+        if missed is not None and jax.process_index() == 0:
+            console.note(missed)
         run = _run(values, method, prior, kernel)
         every_job, name_errors = plan_jobs(paths, run, reference, mask)
         jobs, refused = distribute.share(every_job), distribute.share([*errors, *name_errors])
