@@ -11,6 +11,7 @@ from absl import flags
 from diip_jax import distribute
 from diip_jax.configuration import configure_as_usual
 from diip_jax.prior import CheckpointError, Prior, load_prior
+from diip_jax.terminal import printable, say
 
 
 class UsageError(ValueError):
@@ -89,7 +90,7 @@ def run(
     try:
         surplus = values([program, *arguments])[1:]
         if values.help:
-            print(f"{description}\n{values.get_help()}")
+            say(f"{description}\n{values.get_help()}", sys.stdout)
             return 0
         if surplus:
             raise UsageError(f"unexpected argument {surplus[0]!r}: everything is given by flags, see --help")
@@ -97,6 +98,6 @@ def run(
         distribute.use_every_core()
         command(values)
     except (flags.Error, ValueError) as error:
-        print(f"{program}: error: {str(error).splitlines()[0]}", file=sys.stderr)
+        say(f"{program}: error: {printable(str(error).splitlines()[0])}", sys.stderr)
         return 2
     return 0

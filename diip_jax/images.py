@@ -4,10 +4,12 @@ In: `find_images`, `read_image` (both live in image_reading.py), `fit_to_size`, 
 `write_json`, `write_text`.
 """
 
+import hashlib
 import io
 import json
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,33 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, PngImagePlugin
 
-from diip_jax.image_reading import EXTENSIONS, ImageError, LoadedImage, find_images, read_image, reason, to_uint8
+from diip_jax.image_colours import from_srgb, is_srgb
+from diip_jax.image_reading import (
+    EXTENSIONS,
+    ImageError,
+    LoadedImage,
+    find_images,
+    left_out,
+    read_image,
+    reason,
+    to_uint8,
+    to_uint16,
+)
+from diip_jax.png_encoding import encoded_16_bits
 
 __all__ = [
     "EXTENSIONS",
+    "SOFTWARE",
     "Fitted",
     "ImageError",
     "LoadedImage",
     "check_png",
     "check_writable",
+    "file_sha256",
     "find_images",
     "fit_to_size",
+    "is_whole",
+    "left_out",
     "placed",
     "read_image",
     "to_uint8",
@@ -35,6 +53,10 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+
+_INVISIBLE = 1 / 1024  # alpha below which a colour divided by it would be noise
+SOFTWARE = "diip_jax"  # what a picture that was written here says in its `Software` text
 
 
 @dataclass(frozen=True)
@@ -57,8 +79,8 @@ def fit_to_size(image: LoadedImage, height: int, width: int, policy: str) -> Fit
     - "crop": the largest centred region of the target's aspect, scaled.
     - "error": ImageError.
 
-    Scaling is an antialiased Lanczos filter in float, clipped to [-1, 1]; alpha is scaled alike and on its own, so
-    colours hidden under transparent pixels can shine through at the rim.
+    Scaling is an antialiased Lanczos filter in float, clipped to [-1, 1]. Where there is alpha, it is scaled alike, and
+    the colours weighted by it: what is invisible gives no colour to what is not.
     Raises ValueError for an unknown policy or size.
     """
     if policy not in ("fit", "crop", "error"):
@@ -83,14 +105,37 @@ def fit_to_size(image: LoadedImage, height: int, width: int, policy: str) -> Fit
         box = (margin_x, margin_y, w - margin_x, h - margin_y)
     top, left = (height - new_h) // 2, (width - new_w) // 2
 
-    def plane(values: NDArray[np.float32], low: float) -> NDArray[np.float32]:
-        source = Image.fromarray(np.ascontiguousarray(values, np.float32))
-        scaled = np.asarray(source.resize((new_w, new_h), Image.Resampling.LANCZOS, box=box)).clip(low, 1.0)
-        return _pad(scaled, (top, height - new_h - top), (left, width - new_w - left))
+    # In pixels of `rgb`, of which one may stand for several of the file.
+    box = (box[0] / image.scale, box[1] / image.scale, box[2] / image.scale, box[3] / image.scale)
 
-    rgb = np.stack([plane(image.rgb[..., c], -1.0) for c in range(3)], axis=-1)
-    alpha = None if image.alpha is None else plane(image.alpha, 0.0)
-    return Fitted(rgb, alpha, (top, left, new_h, new_w))
+    def scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        source = Image.fromarray(np.ascontiguousarray(values, np.float32))
+        return np.asarray(source.resize((new_w, new_h), Image.Resampling.LANCZOS, box=box))
+
+    def padded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _pad(values, (top, height - new_h - top), (left, width - new_w - left))
+
+    planes, alpha = _scaled(image.rgb, image.alpha, scaled)
+    rgb = np.stack([padded(plane) for plane in planes], axis=-1)
+    return Fitted(rgb, None if alpha is None else padded(alpha), (top, left, new_h, new_w))
+
+
+def _scaled(
+    rgb: NDArray[np.float32],
+    alpha: NDArray[np.float32] | None,
+    scaled: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float32] | None]:
+    """The three channels and alpha through a linear filter of one plane, clipped to their ranges."""
+    planes = [scaled(rgb[..., c]).clip(-1.0, 1.0) for c in range(3)]
+    if alpha is None:
+        return planes, None
+    weight = scaled(alpha)
+    if alpha.min() == 1.0:
+        return planes, weight.clip(0.0, 1.0)
+    seen = weight > _INVISIBLE
+    weighted = [scaled((rgb[..., c] + 1) * alpha) / np.maximum(weight, _INVISIBLE) - 1 for c in range(3)]
+    planes = [np.where(seen, w.clip(-1.0, 1.0), p) for w, p in zip(weighted, planes, strict=True)]
+    return planes, weight.clip(0.0, 1.0)
 
 
 def _pad(values: NDArray[np.float32], *margins: tuple[int, int]) -> NDArray[np.float32]:
@@ -121,38 +166,90 @@ def placed(fitted: Fitted, scale: int, margin: int) -> Fitted:
     """
     top, left, height, width = fitted.content
 
-    def plane(values: NDArray[np.float32], low: float) -> NDArray[np.float32]:
+    def enlarged(values: NDArray[np.float32]) -> NDArray[np.float32]:
         size = (values.shape[1] * scale, values.shape[0] * scale)
-        enlarged = Image.fromarray(np.ascontiguousarray(values, np.float32)).resize(size, Image.Resampling.BICUBIC)
-        return _pad(np.asarray(enlarged).clip(low, 1.0), (margin, margin), (margin, margin))
+        source = Image.fromarray(np.ascontiguousarray(values, np.float32))
+        return np.asarray(source.resize(size, Image.Resampling.BICUBIC))
 
-    rgb = np.stack([plane(fitted.rgb[..., c], -1.0) for c in range(3)], axis=-1)
-    alpha = None if fitted.alpha is None else plane(fitted.alpha, 0.0)
-    return Fitted(rgb, alpha, (margin + scale * top, margin + scale * left, scale * height, scale * width))
+    def padded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _pad(values, (margin, margin), (margin, margin))
+
+    content = (margin + scale * top, margin + scale * left, scale * height, scale * width)
+    if scale == 1:
+        planes, alpha = [fitted.rgb[..., c] for c in range(3)], fitted.alpha
+    else:
+        planes, alpha = _scaled(fitted.rgb, fitted.alpha, enlarged)
+    rgb = np.stack([padded(plane) for plane in planes], axis=-1)
+    return Fitted(rgb, None if alpha is None else padded(alpha), content)
 
 
-def write_image(path: str | os.PathLike[str], rgb: ArrayLike, alpha: ArrayLike | None = None) -> None:
-    """Write a PNG marked as sRGB, atomically.
+def write_image(
+    path: str | os.PathLike[str],
+    rgb: ArrayLike,
+    alpha: ArrayLike | None = None,
+    *,
+    bits: int = 8,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+) -> None:
+    """Write a PNG marked as sRGB and as written here (see `SOFTWARE`), atomically.
 
-    rgb: [H, W, 3] or grey [H, W], float in [-1, 1] or uint8. alpha: [H, W], float in [0, 1] or uint8, or None.
+    Args:
+        rgb: `[H, W, 3]` or grey `[H, W]`, float in [-1, 1] or uint8.
+        alpha: `[H, W]`, float in [0, 1] or uint8, or None.
+        bits: of a channel: 8, or 16 of float.
+        icc: a profile whose colours the file is to have instead of sRGB; 8 bits are kept then, but where the profile is
+            as good as sRGB. It is left out where nothing leads from sRGB to it.
+        exif: what the file says of the picture.
+
     Raises ValueError for other shapes, dtypes or extensions, ImageError if the file cannot be written.
     """
     check_png(path)
-    pixels = to_uint8(rgb)
+    pixels = np.asarray(rgb)
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or 0 in pixels.shape:
         raise ValueError(f"image has shape {pixels.shape}, expected [H, W, 3] or [H, W]; write one image at a time")
-    image = Image.fromarray(pixels)
-    if alpha is not None:
-        opacity = np.asarray(alpha)
-        opacity = opacity if opacity.dtype == np.uint8 else to_uint8(opacity * 2.0 - 1.0)
-        if opacity.shape != pixels.shape[:2]:
-            raise ValueError(f"alpha has shape {opacity.shape}, expected {pixels.shape[:2]}; give it the image's size")
-        image.putalpha(Image.fromarray(opacity))
-    srgb = PngImagePlugin.PngInfo()
-    srgb.add(b"sRGB", b"\0")  # rendering intent: perceptual
+    opacity = None if alpha is None else np.asarray(alpha)
+    if opacity is not None and opacity.shape != pixels.shape[:2]:
+        raise ValueError(f"alpha has shape {opacity.shape}, expected {pixels.shape[:2]}; give it the image's size")
+    if bits == 16 and (icc is None or is_srgb(icc)):
+        parts = [to_uint16(part) for part in ([pixels] if opacity is None else [pixels, opacity * 2.0 - 1.0])]
+        write_bytes(path, encoded_16_bits(np.dstack(parts), icc=icc, exif=exif, software=SOFTWARE))
+        return
+    image = Image.fromarray(to_uint8(pixels))
+    coloured = None if icc is None else from_srgb(image, icc)
+    if opacity is not None:
+        eight = opacity if opacity.dtype == np.uint8 else to_uint8(opacity * 2.0 - 1.0)
+        (coloured or image).putalpha(Image.fromarray(eight))
+    chunks = PngImagePlugin.PngInfo()
+    if coloured is None:
+        chunks.add(b"sRGB", b"\0")  # rendering intent: perceptual
+    chunks.add_text("Software", SOFTWARE)
+    options: dict[str, bytes] = {"exif": exif} if exif else {}
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=srgb)
+    if coloured is None:
+        image.save(buffer, "PNG", pnginfo=chunks, **options)
+    else:
+        coloured.save(buffer, "PNG", pnginfo=chunks, icc_profile=icc, **options)
     write_bytes(path, buffer.getvalue())
+
+
+def is_whole(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a PNG that can be read to its end."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.load()
+    except Exception:  # Pillow raises anything on damaged data
+        return False
+    return True
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal. Raises ImageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(path, f"cannot be read ({error.strerror}); check the path and its rights") from error
 
 
 def check_png(path: str | os.PathLike[str]) -> None:
@@ -162,17 +259,25 @@ def check_png(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text atomically. Raises ImageError if the file cannot be written."""
-    write_bytes(path, text.encode())
+    r"""Write UTF-8 text atomically; bytes of a file name that are no UTF-8 become `\udce9`.
+
+    Raises ImageError if the file cannot be written.
+    """
+    write_bytes(path, _encoded(text))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write strict JSON atomically: NaN and infinity become null, arrays become lists, float32 keeps its own digits.
+    r"""Write strict JSON atomically: NaN and infinity become null, arrays become lists, float32 keeps its own digits.
 
+    A file name that is no UTF-8 has `\udce9` for such a byte: JSON's own escape, which reads back as the same name.
     Dictionaries are spread over lines, each list stays on one (a trace is one line). Raises TypeError for values that
     JSON does not have, ImageError if the file cannot be written.
     """
-    write_bytes(path, (_layout(_plain(value), "") + "\n").encode())
+    write_bytes(path, _encoded(_layout(_plain(value), "") + "\n"))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,8 @@ def plug(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
     Fields in `data` are arrays, numbers or other plugs: leaves of the pytree, so that another value runs in the same
     compiled program. All other fields are settings: hashable, and another value is another program.
 
+    The class of a plug in the place of a plug is refused.
+
     A plug that JAX takes apart and puts together does so without `__init__`: what a class checks in `__post_init__` is
     checked once, of what the user gave, and never of tracers.
 
@@ -32,6 +34,7 @@ def plug(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
     """
 
     def registered(cls: Class) -> Class:
+        _check_fields_first(cls)
         made: Any = dataclasses.dataclass(frozen=True)(cls)
         names = [field.name for field in dataclasses.fields(made)]
         if unknown := [name for name in data if name not in names]:
@@ -55,6 +58,25 @@ def plug(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
         return made
 
     return registered
+
+
+def _check_fields_first(cls: Any) -> None:
+    """Refuses the class of a plug in the place of a plug, before the class's own checks meet it."""
+    own = getattr(cls, "__post_init__", None)
+
+    def __post_init__(self: Any) -> None:
+        for field in dataclasses.fields(self):
+            refuse_class(field.name, getattr(self, field.name))
+        if own is not None:
+            own(self)
+
+    cls.__post_init__ = __post_init__
+
+
+def refuse_class(name: str, value: Any) -> None:
+    """Raises ValueError where a value is a class of plugs or priors: mostly one whose brackets were forgotten."""
+    if isinstance(value, type) and dataclasses.is_dataclass(value):
+        raise ValueError(f"{name}={value.__name__}: is a class, expected an instance such as {value.__name__}(...)")
 
 
 def is_plug(value: Any) -> bool:

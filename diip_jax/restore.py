@@ -100,11 +100,9 @@ def every(iterations: int, function: Callable[[View], None]) -> Every:
     """A callback of `restore` after every so many iterations, and after the last of a batch.
 
     Raises:
-        ValueError: iterations below 1.
+        ValueError: iterations is no whole number of at least 1.
     """
-    if iterations < 1:
-        raise ValueError(f"every({iterations}, ...): expected at least 1 iteration")
-    return Every(iterations, function)
+    return Every(inputs.whole("iterations", iterations), function)
 
 
 @usual_configuration()
@@ -126,9 +124,11 @@ def restore(
     Every batch is one XLA program, split over the devices; a second call with the same kinds of plugs, settings, shapes
     and devices compiles nothing, whatever arrays, rates, thresholds and budgets the plugs hold (where something is
     saved, the budget is the length of its arrays, and another one compiles). An image's result depends on its y, its
-    args, the seed and the problem, neither on the other images of the call nor on the number of devices: its random key
-    is derived from the seed and its own y. On a CPU this holds to the last bit; on an accelerator to rounding, which a
-    long optimisation can amplify, because convolutions round differently where a device has another number of images.
+    args, the seed and the problem, neither on the other images of the call nor on the number of devices. The random
+    numbers depend on the seed and the number of the sample, and are the same for every image. On a CPU this holds to
+    the last bit; on an accelerator to rounding, which a long optimisation can amplify, because convolutions round
+    differently where a device has another number of images. A picture whose three channels are equal is restored grey,
+    see `PictureOperator.in_colours_of`.
 
     Args:
         problem: a method such as `DIIP(prior)`, or a `Problem` of one's own plugs.
@@ -136,7 +136,7 @@ def restore(
             little); an operator of one's own may take any shape, float or complex.
         args: what is known of each image beside y: a pytree of arrays with a leading axis N, mostly a dict, such as
             `{"mask": masks}`. Operators, losses and saved functions read it.
-        seed: of the random numbers.
+        seed: of the random numbers, 0 to 2**32 - 1.
         u0: where to begin: the `state` of an earlier solution of this problem and y, which goes on bit for bit as if
             it had not ended (images that a rule had stopped stay as they are); or first variables of the generator, a
             pytree whose leaves are `[N, ...]`, or `[N, S, ...]` such as a solution's `u`.
@@ -147,6 +147,7 @@ def restore(
         save: what to trace of every iterate: "loss", "laplacian_variance", what the operator estimates ("kernel"), or
             functions (seen, args) -> array such as `diip_jax.psnr`, called by their names.
         callback: is called with a `View` between pieces of the run, see `every`; a plain function every 10 iterations.
+            What it raises ends the call, and carries as `.solution` what was done of the images that were begun.
 
     Raises:
         ValueError: anything above that does not fit, in one line.
@@ -155,8 +156,9 @@ def restore(
         UserWarning: float pictures without a value below 0 (they are expected in [-1, 1], not [0, 1]).
     """
     began = time.monotonic()
+    _check_kind(problem)
     problem, args, u0 = narrowed((problem, args, u0))
-    given_dtype = np.asarray(y).dtype
+    given_dtype = inputs.as_array("images", y).dtype
     if isinstance(problem, Sampler):
         if args is not None or u0 is not None or save or callback is not None:
             raise ValueError(f"{type(problem).__name__} has no iterates: it takes neither args nor u0, save, callback")
@@ -172,7 +174,7 @@ def restore(
 
     layout, problem, slots = batch.layout_of(problem, image_shape, batch_size, devices, save)
     keys = inputs.image_keys(seen, seed, samples)
-    ended = []
+    ended: list[Any] = []
     for begin in range(0, jobs, batch_size):
         running = range(begin, min(begin + batch_size, jobs))
         of_pairs = np.arange(running.start, running.stop)
@@ -180,22 +182,32 @@ def restore(
         begun = jax.tree.map(lambda leaf, who=of_pairs: leaf[who], first)
         placed, stopped = batch.place((*given, keys[of_pairs], begun), len(running), slots, layout.mesh)
         looker = None if look is None else _looker(look.function, jobs, running)
-        state = batch.run(layout, problem, placed, stopped, looker, look.iterations if look else 10)
+        try:
+            state = batch.run(layout, problem, placed, stopped, looker, look.iterations if look else 10)
+        except _Interruption as interruption:
+            learned = batch.estimates(layout, problem, interruption.state.chosen.eta)
+            ended.append(_on_host((interruption.state, learned), len(running)))
+            _carry(interruption.raised, lambda: _solution_of(ended, problem, samples, given_dtype, began))
+            raise interruption.raised from None
         learned = batch.estimates(layout, problem, state.chosen.eta)
         ended.append(_on_host((state, learned), len(running)))
-    done, learned = jax.tree.map(lambda *parts: _joined(parts), *ended)
-    return _solution(problem, done, learned, samples, given_dtype, time.monotonic() - began)
+    return _solution_of(ended, problem, samples, given_dtype, began)
 
 
 def _sizes(count: int, samples: int, batch_size: int | None) -> tuple[int, int]:
     """(pairs of all images and samples, pairs of a batch)."""
-    if samples < 1:
-        raise ValueError(f"samples={samples}: expected at least 1")
-    jobs = count * samples
-    batch_size = jobs if batch_size is None else batch_size
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: expected at least 1")
-    return jobs, batch_size
+    jobs = count * inputs.whole("samples", samples)
+    return jobs, jobs if batch_size is None else inputs.whole("batch_size", batch_size)
+
+
+def _check_kind(problem: Any) -> None:
+    if isinstance(problem, type):
+        name = problem.__name__
+        raise ValueError(f"{name} is a class: expected an instance such as {name}(prior)")
+    if not isinstance(problem, Problem | Sampler) and not callable(getattr(problem, "problem", None)):
+        what = f"a {type(problem).__name__}"
+        raise ValueError(f"the problem is {what}: expected a method such as DIIP(prior), or a Problem")
+    inputs.refuse_tracers(problem)
 
 
 def _sampled(
@@ -214,7 +226,9 @@ def _sampled(
     for begin in range(0, jobs, batch_size):
         pairs = np.arange(begin, min(begin + batch_size, jobs))
         made.append(batch.sampled(sampler, given[pairs // samples], keys[pairs], batch_size, devices))
-    restored = np.clip(np.concatenate(made), -1, 1).reshape(len(given), samples, *given.shape[1:])
+    of_pairs = jnp.asarray(np.repeat(given, samples, axis=0))
+    seen = jax.vmap(Identity().in_colours_of)(of_pairs, jnp.asarray(np.concatenate(made)))
+    restored = np.clip(np.asarray(seen), -1, 1).reshape(len(given), samples, *given.shape[1:])
     each = np.ones((len(given), samples), np.int32)
     return Solution(
         images=_as_given(restored.mean(axis=1), picture),
@@ -231,10 +245,36 @@ def _sampled(
     )
 
 
+class _Interruption(BaseException):
+    """A callback has raised; where the batch was then."""
+
+    def __init__(self, raised: BaseException, state: State) -> None:
+        super().__init__(raised)
+        self.raised, self.state = raised, state
+
+
+def _carry(error: BaseException, solution: Callable[[], Solution]) -> None:
+    """Gives what a callback has raised the solution of the images that were begun, as far as they came."""
+    error.solution = solution()  # type: ignore[attr-defined]
+    count = len(error.solution.images)  # type: ignore[attr-defined]
+    error.add_note(f"in the callback of restore: .solution has what was done of the first {count} images")
+
+
+def _solution_of(ended: Sequence[Any], problem: Problem, samples: int, given_dtype: np.dtype, began: float) -> Solution:
+    """Of batches of pairs, the last image of which may lack some samples: it is left out."""
+    done, learned = jax.tree.map(lambda *parts: _joined(parts), *ended)
+    count = len(done.k) // samples * samples
+    done, learned = jax.tree.map(lambda leaf: leaf[:count], (done, learned))
+    return _solution(problem, done, learned, samples, given_dtype, time.monotonic() - began)
+
+
 def _looker(function: Callable[[View], None], jobs: int, running: range) -> Callable[[State], np.ndarray | None]:
     def look(state: State) -> np.ndarray | None:
         view = View(jobs, running, state)
-        function(view)
+        try:
+            function(view)
+        except BaseException as error:
+            raise _Interruption(error, state) from error
         return view.wanted()
 
     return look

@@ -18,6 +18,7 @@ from diip_jax.plugs.generators import DDIM
 from diip_jax.prior import Prior
 from diip_jax.report import montage
 from diip_jax.schedule import Variant
+from diip_jax.terminal import printable, say
 
 PROGRAM = "diip_jax.sample"
 
@@ -68,7 +69,7 @@ def _write_grid(values: flags.FlagValues) -> None:
     cells = [image if image.shape[-1] == 3 else image[..., 0] for image in samples]
     write_image(output, montage([cells[i : i + values.columns] for i in range(0, count, values.columns)]))
     steps = prior.schedule.num_timesteps // values.stride
-    print(f"{output}: {count} samples in {steps} DDIM steps, seed {values.seed}")
+    say(f"{printable(str(output))}: {count} samples in {steps} DDIM steps, seed {values.seed}", sys.stdout)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -61,3 +61,52 @@ def test_lines_go_to_stdout_while_the_bar_is_shown(monkeypatch, capsys):
     console.line("a.png -> b.png")
     console.close()
     assert "a.png -> b.png\n" in capsys.readouterr().out
+
+
+def test_names_are_shown_as_they_are_and_command_no_terminal(capsys):
+    console = Console()
+    console.line("a  b\n\x1b[31m.png")
+    console.note("left out: x")
+    console.error("a  b.png: bad\n  thing\n")
+    assert capsys.readouterr() == (
+        "a  b\\n\\x1b[31m.png\n",
+        "diip_jax.launch: left out: x\ndiip_jax.launch: error: a  b.png: bad thing\n",
+    )
+
+
+class Gone(Terminal):
+    """A terminal that was closed while it is written to."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+    def flush(self):
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("stream", [None, Gone()], ids=["no stream", "gone"])
+def test_nothing_that_is_said_raises(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", stream)
+    console = Console()
+    console.start(images=1, budget=10, batch=1.0)
+    console.batch_started()
+    console.batch_at(10, 0.0, 1.0, True)
+    console.line("a.png")
+    console.error("b.png")
+    console.image_done()
+    console.close()
+
+
+def test_the_bar_of_an_ascii_terminal(monkeypatch):
+    raw = io.BytesIO()
+    terminal = io.TextIOWrapper(raw, encoding="ascii")
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    console = Console()
+    console.start(images=1, budget=10, batch=1.0)
+    console.line("日.png")
+    console.close()
+    terminal.flush()
+    assert rb"\u65e5.png" in raw.getvalue()

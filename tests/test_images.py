@@ -1,15 +1,14 @@
 """Files in and out: what a picture becomes, what is said about one that cannot be read, that outputs are whole."""
 
-import io
 import json
-import struct
+import os
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import P3, cmyk_profile, grey_profile, littlecms, p3_profile, png
 from PIL import Image, ImageCms
 
 from diip_jax.images import (
@@ -43,100 +42,6 @@ def saved(image, path, **options):
 
 def loaded(rgb, alpha=None):
     return LoadedImage(Path("x.png"), np.asarray(rgb, np.float32), alpha, "RGB")
-
-
-def png(width, height, bits, colour_type, rows):
-    """A PNG byte by byte, for kinds that Pillow cannot write."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-# --- ICC profiles, written by hand because Pillow can only make sRGB, Lab and XYZ ones --------------------------------
-
-D50 = (0.9642, 1.0, 0.8249)
-P3 = {"r": (0.5151, 0.2412, -0.0011), "g": (0.2920, 0.6922, 0.0419), "b": (0.1571, 0.0666, 0.7841)}  # Display P3 in D50
-
-
-def icc(space, tags, kind=b"mntr", pcs=b"XYZ "):
-    tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"Test\0" + bytes(78), b"wtpt": xyz(D50), **tags}
-    offset, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
-    for name, data in tags.items():
-        data += bytes(-len(data) % 4)
-        table += name + struct.pack(">II", offset + len(body), len(data))
-        body += data
-    header = struct.pack(
-        ">IIi4s4s4s12s4s28s",
-        offset + len(body),
-        0,
-        0x02400000,
-        kind,
-        space,
-        pcs,
-        struct.pack(">6H", 2024, 1, 1, 0, 0, 0),
-        b"acsp",
-        bytes(28),
-    )
-    return header + fixed(D50) + bytes(128 - len(header) - 12) + table + body
-
-
-def fixed(numbers):
-    return struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
-
-
-def xyz(numbers):
-    return b"XYZ \0\0\0\0" + fixed(numbers)
-
-
-def gamma(exponent):
-    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(exponent * 256))
-
-
-def p3_profile():
-    return icc(
-        b"RGB ", {f"{c}XYZ".encode(): xyz(v) for c, v in P3.items()} | {f"{c}TRC".encode(): gamma(2.2) for c in P3}
-    )
-
-
-def grey_profile(exponent):
-    return icc(b"GRAY", {b"kTRC": gamma(exponent)})
-
-
-def cmyk_profile():
-    """A printer whose black ink is bluish: 2 grid points an ink, Lab, the identity as its curves."""
-    corners = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), -1).reshape(16, 4)
-    lab = (
-        np.stack(
-            [
-                255 * (1 - corners.max(1) * 0.8),
-                128 + 20 * corners[:, 1] - 10 * corners[:, 0],
-                128 + 30 * corners[:, 2] - 25 * corners[:, 3],
-            ],
-            -1,
-        )
-        .round()
-        .astype(np.uint8)
-    )
-    ramp = bytes(range(256))
-    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + fixed((1, 0, 0, 0, 1, 0, 0, 0, 1))
-    table += ramp * 4 + lab.tobytes() + ramp * 3
-    return icc(b"CMYK", {b"A2B0": table}, kind=b"prtr", pcs=b"Lab ")
-
-
-def littlecms(image, profile):
-    return np.asarray(
-        ImageCms.profileToProfile(
-            image,
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    )
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -301,14 +206,6 @@ def test_cmyk_goes_through_its_profile_or_says_that_it_has_none(tmp_path):
     np.testing.assert_allclose(jpeg.rgb, with_profile.rgb, atol=4 / 127)
 
 
-def test_16_bit_rgb_is_reduced_and_says_so(tmp_path):
-    path = tmp_path / "a.png"
-    path.write_bytes(png(2, 1, 16, 2, b"\0" + np.array([0, 0x80FF, 0xFFFF] * 2, ">u2").tobytes()))
-    image = read_image(path)
-    np.testing.assert_array_equal(image.rgb[0, 0], as_float([0, 0x80, 0xFF]))
-    assert image.notes == ("16 bits a channel, reduced to 8 by Pillow",)
-
-
 @pytest.mark.parametrize("suffix", ["gif", "tif"])
 def test_the_first_of_several_frames_is_used_and_noted(tmp_path, suffix):
     frames = [Image.new("L", (4, 3), level) for level in (200, 100)]
@@ -376,7 +273,7 @@ def test_find_images_expands_in_order_once_and_reports_what_leads_nowhere(tmp_pa
     paths, errors = find_images(["raw", "x[1].png", "gone.png", "d", "e", "d/**/*", "./d/a.png", "*.bmp"])
     assert [str(p) for p in paths] == ["raw", "x[1].png", "d/a.png", "d/b.JPG", "d/deep/c.webp"]
     assert [str(e).split(";")[0] for e in errors[:1]] == ["gone.png: no such file or folder"]
-    assert str(errors[1]).startswith("e: holds no image file; expected files ending in .avif, .bmp")
+    assert str(errors[1]).startswith("e: holds no image file; expected files ending in .apng, .avif")
     assert str(errors[2]).startswith("*.bmp: matches no image file;")
     assert "cannot be looked up (File name too long)" in str(find_images(["x" * 5000])[1][0])
 
@@ -425,6 +322,10 @@ def test_placed_enlarges_and_adds_a_margin_that_unfit_cuts_off(with_alpha):
     assert large.rgb.shape == (22, 22, 3) and large.content == (7, 3, 8, 16)
     plane = Image.fromarray(np.ascontiguousarray(fitted.rgb[..., 1])).resize((16, 16), Image.Resampling.BICUBIC)
     enlarged = np.asarray(plane).clip(-1, 1)
+    if with_alpha:  # weighted by it
+        planes = [np.ascontiguousarray(one) for one in (fitted.alpha, (fitted.rgb[..., 1] + 1) * fitted.alpha)]
+        weight, mixed = (np.asarray(Image.fromarray(p).resize((16, 16), Image.Resampling.BICUBIC)) for p in planes)
+        enlarged = np.where(weight > 1e-3, (mixed / np.maximum(weight, 1e-3) - 1).clip(-1, 1), enlarged)
     np.testing.assert_allclose(unfit(large.rgb, large)[..., 1], enlarged[4:12], atol=1e-6)
     np.testing.assert_allclose(large.rgb[..., 1], np.pad(enlarged, 3, mode="reflect"), atol=1e-6)
     assert (large.alpha is None) == (alpha is None) and (alpha is None or large.alpha.shape == (22, 22))
@@ -453,6 +354,23 @@ def test_scaling_is_antialiased_and_not_rounded_to_8_bits():
     assert np.abs(fit_to_size(loaded(checks), 16, 16, "fit").rgb[3:-3, 3:-3]).max() < 0.02
     flat = fit_to_size(loaded(np.full((64, 64, 3), 0.001234)), 16, 16, "fit").rgb
     np.testing.assert_allclose(flat, 0.001234, rtol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["fit", "crop"])
+@pytest.mark.parametrize("hidden", [-1.0, 1.0, 0.3])
+def test_what_is_invisible_gives_no_colour(policy, hidden):
+    """White on transparent black stays white, at every size, to the rim."""
+    seen = np.hypot(*(np.indices((90, 70)) - 40)) < 25
+    rgb = np.where(seen[..., None], np.array([1.0, 0.5, -0.2], np.float32), np.float32(hidden))
+    image = loaded(rgb, seen.astype(np.float32))
+    fitted = fit_to_size(image, 32, 32, policy)
+    for scaled in (fitted, placed(fitted, 2, 3)):
+        shown = scaled.alpha > 0.01
+        assert 0 < shown.mean() < 1
+        np.testing.assert_allclose(scaled.rgb[shown], np.broadcast_to([1.0, 0.5, -0.2], (shown.sum(), 3)), atol=0.01)
+    opaque = fit_to_size(loaded(rgb, np.ones_like(image.alpha)), 32, 32, policy)
+    np.testing.assert_array_equal(opaque.rgb, fit_to_size(loaded(rgb), 32, 32, policy).rgb)
+    np.testing.assert_array_equal(fitted.alpha, fit_to_size(loaded(rgb, image.alpha), 32, 32, policy).alpha)
 
 
 def test_wrong_sizes_and_policies_are_refused():
@@ -496,6 +414,36 @@ def test_what_is_written_is_read_back_and_marked_srgb(tmp_path, shape, with_alph
         np.testing.assert_array_equal(image.alpha, alpha if alpha is None else alpha.astype(np.float32) / 255)
         with Image.open(tmp_path / name) as png_file:
             assert "srgb" in png_file.info
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_16_bits_are_written_and_read_back(tmp_path, shape, with_alpha):
+    values = RNG.integers(0, 65536, shape)
+    alpha = RNG.integers(0, 65536, shape[:2]) / 65535 if with_alpha else None
+    write_image(tmp_path / "a.png", values / 32767.5 - 1, alpha, bits=16)
+    image = read_image(tmp_path / "a.png")
+    expected = values if values.ndim == 3 else values[..., None]
+    np.testing.assert_allclose(image.rgb, np.broadcast_to(expected / 32767.5 - 1, (5, 7, 3)), atol=1e-7)
+    assert image.bits == 16 and image.grey == (values.ndim == 2)
+    assert (image.alpha is None) == (alpha is None)
+    if with_alpha:
+        np.testing.assert_allclose(image.alpha, alpha, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_profile_and_facts_are_written(tmp_path, bits):
+    exif = Image.Exif()
+    exif[0x0110] = "camera"
+    write_image(tmp_path / "a.png", as_float(PHOTO), bits=bits, icc=p3_profile(), exif=exif.tobytes())
+    with Image.open(tmp_path / "a.png") as file:
+        assert file.info["icc_profile"] == p3_profile() and "srgb" not in file.info
+        assert file.getexif()[0x0110] == "camera"
+    # Colours that sRGB has come back, but for the rounding in the profile's space.
+    assert np.abs(read_image(tmp_path / "a.png").rgb - as_float(PHOTO)).mean() < 1 / 127.5
+    write_image(tmp_path / "b.png", as_float(PHOTO), bits=bits, icc=cmyk_profile())
+    with Image.open(tmp_path / "b.png") as file:
+        assert "icc_profile" not in file.info and "srgb" in file.info
 
 
 def test_write_image_refuses_what_is_not_an_image(tmp_path):
@@ -573,6 +521,16 @@ def test_json_is_strict_and_float32_stays_short(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "b.json", {"a": {1, 2}})
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_name_that_is_no_utf_8_is_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "a.json", {"file": name, name: Path(name)})
+    back = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert back == {"file": name, name: name} and os.fsencode(back["file"]) == b"caf\xe9.png"
+    write_text(tmp_path / "a.txt", name)
+    assert (tmp_path / "a.txt").read_bytes() == rb"caf\udce9.png"
+    assert str(ImageError(tmp_path / name, "is bad")) == rf"{tmp_path}/caf\xe9.png: is bad"
 
 
 def test_check_writable_creates_the_folder_or_says_why_not(tmp_path):

@@ -84,3 +84,21 @@ def test_masks_that_do_not_fit_are_one_line(tmp_path):
     black = mask_file(tmp_path / "black.png", np.zeros((16, 16)))
     with pytest.raises(ImageError, match=r"black\.png: is white nowhere, which hides all of .*a\.png"):
         read_mask(black, image, 16, 16, "fit")
+
+
+def test_a_mask_may_be_drawn_by_its_transparency(tmp_path):
+    image = read_image(picture(tmp_path / "a.png"))
+    mask = np.full((16, 16, 4), 255, np.uint8)
+    mask[4:9, 4:9, 3] = 0
+    shown = read_mask(mask_file(tmp_path / "m.png", mask), image, 16, 16, "fit")
+    assert not shown[4:9, 4:9].any() and shown.sum() == 256 - 25
+    mask[12:, :, :3] = 0
+    shown = read_mask(mask_file(tmp_path / "m.png", mask), image, 16, 16, "fit")
+    assert shown.sum() == 256 - 25 - 64
+
+
+def test_a_mask_that_hides_nothing_is_a_mistake(tmp_path):
+    image = read_image(picture(tmp_path / "a.png"))
+    for values in (np.full((16, 16), 255), np.full((16, 16, 4), 255)):
+        with pytest.raises(ImageError, match=r"m\.png: is white everywhere, which hides nothing of .*a\.png"):
+            read_mask(mask_file(tmp_path / "m.png", values), image, 16, 16, "fit")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -316,6 +317,63 @@ def test_a_class_conditional_prior_is_told_the_class(capsys, tmp_path, one):
     assert record(tmp_path / "out" / "one.json")["settings"]["class_label"] == 2
     # Restored with another class is not restored already.
     assert "was made with class_label=2, now 1" in run(capsys, *usual, "--class_label=1", "--skip_existing").out[0]
+
+
+def test_no_ordinary_picture_warns(capsys, tmp_path):
+    """Warnings are errors here, and would cost the picture its result."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    ramp = np.linspace(0, 255, 48).reshape(4, 12)
+    for name, values in {
+        "bright": 130 + ramp / 3,
+        "white": np.full((16, 16), 255),
+        "black": np.zeros((16, 16)),
+        "pixel": np.full((1, 1), 99),
+        "line": ramp.reshape(1, -1),
+        "column": ramp.reshape(-1, 1),
+    }.items():
+        Image.fromarray(values.astype(np.uint8)).save(folder / f"{name}.png")
+    picture(folder / "clear.png", mode="RGBA")
+    Image.new("RGBA", (16, 16)).save(folder / "invisible.png")
+    usual = [folder, f"--output_dir={tmp_path / 'out'}", "--compare", "--samples=2", f"--reference={folder}"]
+    outcome = run(capsys, *usual, "--batch_size=4")
+    assert (outcome.code, outcome.err) == (0, []) and outcome.out[-1] == "8 restored, 0 skipped, 0 failed"
+    bright = folder / "bright.png"
+    assert run(capsys, bright, f"--output_dir={tmp_path / 'alone'}").code == 0
+
+
+def test_pictures_that_are_left_out_are_named_and_the_others_restored(capsys, tmp_path, one):
+    (one.parent / "raw.nef").touch()
+    (one.parent / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for extra in ([], ["--dry_run"]):
+        outcome = run(capsys, one.parent, f"--output_dir={tmp_path / 'out'}", *extra)
+        assert outcome.code == 0
+        says = f"1 .nef, 1 dangling link, such as {one.parent / 'gone.png'}; convert them to PNG"
+        assert outcome.err == [f"diip_jax.launch: left out, as they cannot be read here: {says}"]
+
+
+@pytest.mark.parametrize("how", ["an encoding without it", "closed", "full"])
+def test_what_becomes_of_the_report_decides_nothing(capsys, tmp_path, monkeypatch, how):
+    one = picture(tmp_path / "in" / "日本.png")
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="cp1252")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if how == "closed":
+        stream.close()
+    if how == "full":
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "write", full)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    usual = [f"--checkpoint={checkpoint()}", "--method=diip", "--stride=250", "--max_iterations=1"]
+    code = launch.main([*usual, str(one), f"--output_dir={tmp_path / 'out'}"])
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.undo()
+    assert code == 0 and {path.name for path in (tmp_path / "out").iterdir()} == {"日本.png", "日本.json"}
 
 
 def test_help_and_module_entry():

@@ -91,3 +91,40 @@ def test_masks_that_do_not_fit_are_refused(args, message):
 def test_what_is_no_picture_is_refused(y, message):
     with pytest.raises(ValueError, match=message):
         operators.Identity().check(y, None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_grey_of_an_image_is_never_farther_from_a_grey_picture(seed):
+    """The law that a grey result costs no PSNR, whatever the image, out of range or not."""
+    rng = np.random.default_rng(seed)
+    clean = rng.uniform(-1, 1, (9, 7, 1)).astype(np.float32)
+    x = (clean + rng.normal(0, rng.choice([0.05, 1.0]), (9, 7, 3))).astype(np.float32)
+    y = np.broadcast_to(rng.normal(0, 1, (9, 7, 1)).astype(np.float32), (9, 7, 3))
+    grey = np.asarray(operators.Identity().in_colours_of(jnp.asarray(y), jnp.asarray(x)))
+    assert (grey == grey[..., :1]).all() and np.abs(grey).max() <= 1
+    assert ((grey - clean) ** 2).mean() <= ((x.clip(-1, 1) - clean) ** 2).mean() <= ((x - clean) ** 2).mean()
+
+
+def test_of_a_picture_with_colour_or_of_other_channels_nothing_is_taken():
+    x = images(1)[0]
+    y = np.full(x.shape, 0.5, np.float32)
+    y[3, 4, 1] = np.nextafter(np.float32(0.5), np.float32(1))  # a single value, by its last bit
+    y = jnp.asarray(y)
+    assert (operators.Identity().in_colours_of(y, x) == x).all()
+    assert operators.Identity().in_colours_of(y[..., :1], x[..., :1]).shape == (16, 16, 1)
+    assert (operators.Identity().in_colours_of(y[..., :1], x) == x).all()
+
+
+class Greyscale(operators.PictureOperator):
+    """A camera without colour, whose image may have some."""
+
+    def in_colours_of(self, y, x):
+        return x
+
+
+def test_an_operator_that_takes_colour_away_says_so_through_others():
+    x, y = images(1)[0], jnp.zeros((16, 16, 3))
+    for operator in (Greyscale(), operators.Downsample(Greyscale(), 2), operators.GainOffset(Greyscale())):
+        assert (operator.in_colours_of(y, x) == x).all()
+    grey = operators.GainOffset(operators.Blur(3)).in_colours_of(y, x)
+    np.testing.assert_allclose(grey, np.repeat(np.mean(x, -1, keepdims=True), 3, -1), atol=1e-6)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from command_line import picture, pixels, record, run
+from picture_files import p3_profile, png_16
 from PIL import Image
 
 from diip_jax import metrics, report
+from diip_jax.image_reading import read_image
 
 
 @pytest.fixture
@@ -150,6 +152,73 @@ def test_alpha_is_carried_through(capsys, tmp_path):
         assert (np.asarray(written)[..., 3] == np.asarray(Image.open(glass))[..., 3]).all()
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "I;16", "RGB", "RGBA"])
+def test_grey_comes_back_grey(capsys, tmp_path, mode):
+    """One channel as one, three equal ones as three."""
+    source = tmp_path / "in" / "a.png"
+    source.parent.mkdir()
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 4), np.uint8)).resize((16, 16))
+    (Image.fromarray(np.asarray(small, np.uint16) * 257) if mode == "I;16" else small.convert(mode)).save(source)
+    clean = picture(tmp_path / "clean.png", 3, mode="L")
+    out = tmp_path / "out"
+    extra = ["--samples=2", "--save_every=2", f"--reference={clean}"]
+    assert run(capsys, source, *extra, f"--output_dir={out}").code == 0
+    for path in (out / "a.png", out / "a_sample0.png", out / "a_sample1_k00002.png"):
+        written = Image.open(path)
+        assert written.mode == {"1": "L"}.get(mode, mode)
+        colours = np.asarray(written).reshape(16, 16, -1).astype(int)[..., : len(mode.rstrip("A;16")) or 1]
+        assert np.ptp(colours, -1).max() == 0
+    told = record(out / "a.json")
+    assert told["traces"]["psnr"][0][-1] == pytest.approx(
+        metrics.psnr(*_as_floats(out / "a_sample0.png", clean)), abs=0.05
+    )
+
+
+def _as_floats(*paths):
+    return [read_image(path).rgb for path in paths]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_alpha_and_all_come_back(capsys, tmp_path, channels):
+    """With no weight of its own, the output is the input, value for value."""
+    values = np.random.default_rng(0).integers(0, 65536, (16, 16, channels), np.uint16)
+    (tmp_path / "a.png").write_bytes(png_16(values))
+    assert run(capsys, tmp_path / "a.png", "--blend=0", f"--output_dir={tmp_path / 'out'}").code == 0
+    given, written = read_image(tmp_path / "a.png"), read_image(tmp_path / "out" / "a.png")
+    assert written.bits == 16 and written.grey == given.grey
+    np.testing.assert_allclose(written.rgb, given.rgb, atol=1e-7)
+    if channels in (2, 4):
+        np.testing.assert_allclose(written.alpha, given.alpha, atol=1e-7)
+
+
+def photo_with_facts(path):
+    exif = Image.Exif()
+    exif[0x0110], exif[0x0112] = "Camera", 6
+    exif[0x8769] = {0x9003: "2020:01:02 03:04:05"}
+    rng = np.random.default_rng(0)
+    pixels = (rng.integers(60, 190, (16, 16, 1)) + rng.integers(0, 20, (16, 16, 3))).astype(np.uint8)  # within sRGB
+    Image.fromarray(pixels).save(path, exif=exif, icc_profile=p3_profile())
+    return path
+
+
+def test_facts_and_profile_go_with_the_picture_and_can_be_stripped(capsys, tmp_path):
+    one = photo_with_facts(tmp_path / "a.png")
+    usual = [one, "--blend=0", "--skip_existing"]
+    assert run(capsys, *usual, f"--output_dir={tmp_path / 'with'}").code == 0
+    written = Image.open(tmp_path / "with" / "a.png")
+    assert written.info["icc_profile"] == p3_profile()
+    exif = written.getexif()
+    assert exif[0x0110] == "Camera" and exif.get_ifd(0x8769) == {0x9003: "2020:01:02 03:04:05"} and 0x0112 not in exif
+    upright = np.rot90(np.asarray(Image.open(one), int), -1)
+    assert np.abs(np.asarray(written, int) - upright).max() <= 2  # to sRGB and back
+    assert (
+        run(capsys, *usual, "--strip_metadata", f"--output_dir={tmp_path / 'with'}").out[0].count("strip_metadata") == 1
+    )
+    stripped = Image.open(tmp_path / "with" / "a.png")
+    assert "icc_profile" not in stripped.info and "srgb" in stripped.info and not stripped.getexif()
+    assert np.abs(np.asarray(stripped, int) - upright).max() > 3
+
+
 def test_an_estimated_kernel_is_an_output(capsys, tmp_path, one, monkeypatch):
     drawn = []
     usual = report.comparison
@@ -235,7 +304,9 @@ def test_a_mask_of_another_size_costs_its_own_image(capsys, tmp_path, one):
     two = picture(tmp_path / "in" / "two.png", 2)
     for name, side in (("one", 16), ("two", 15)):
         (tmp_path / "masks").mkdir(exist_ok=True)
-        Image.fromarray(np.full((side, side), 255, np.uint8)).save(tmp_path / "masks" / f"{name}.png")
+        shown = np.full((side, side), 255, np.uint8)
+        shown[3:5] = 0
+        Image.fromarray(shown).save(tmp_path / "masks" / f"{name}.png")
     arguments = [
         "--method=bird",
         "--degradation=mask",

@@ -1,6 +1,7 @@
 """Names of outputs, references, and what counts as finished."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -37,11 +38,11 @@ def test_namesakes_are_restored_into_their_folders(capsys, tmp_path):
     assert written[0].read_bytes() != written[1].read_bytes()
 
 
-def test_namesakes_of_one_folder_are_an_error_for_the_second(plan, tmp_path):
-    first, second = picture(tmp_path / "x.png"), picture(tmp_path / "x.bmp")
-    [job], [error] = plan(first, second)
-    assert job.path == first
-    assert str(error) == f"{second}: would write {tmp_path / 'out' / 'x.png'}, as {first} does; rename one of the two"
+def test_pictures_that_differ_in_their_extension_are_both_restored(capsys, tmp_path):
+    paths = [picture(tmp_path / "in" / name, n) for n, name in enumerate(("x.bmp", "x.png"))]
+    assert run(capsys, tmp_path / "in", f"--output_dir={tmp_path / 'out'}").code == 0
+    written = [tmp_path / "out" / f"{path.name}.png" for path in paths]
+    assert written[0].read_bytes() != written[1].read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -166,15 +167,69 @@ def test_skip_existing_looks_at_files(capsys, tmp_path):
     (out / "one.png").unlink()
     assert "was incomplete" in run(capsys, *usual).out[-1]
     picture(one, 0)
-    (out / "one.json").write_text(json.dumps({"mine": 1}))
-    assert "restore to" in run(capsys, *usual).out[-1]
-    (out / "one.json").write_text("{")
-    assert "restore to" in run(capsys, *usual).out[-1]
+    mine = json.dumps({"mine": 1})
+    (out / "one.json").write_text(mine)
+    for arguments in (usual, usual[:-1]):
+        outcome = run(capsys, *arguments)
+        assert outcome.code == 1 and outcome.err == [
+            f"diip_jax.launch: error: {out / 'one.json'}: is not of this program and would be overwritten; choose "
+            "another --output_dir"
+        ]
+    assert (out / "one.json").read_text() == mine
+
+
+@pytest.mark.parametrize("left", [0, 60, -30], ids=["nothing", "the beginning", "all but the end"])
+def test_a_picture_that_cannot_be_read_is_not_finished(capsys, tmp_path, left):
+    one, out = picture(tmp_path / "in" / "one.png"), tmp_path / "out"
+    usual = [one, f"--output_dir={out}", "--skip_existing"]
+    run(capsys, *usual)
+    whole = (out / "one.png").read_bytes()
+    (out / "one.png").write_bytes(whole[: len(whole) + left if left < 0 else left])
+    outcome = run(capsys, *usual)
+    assert "one.png was damaged (one.png cannot be read)" in outcome.out[0]
+    assert (out / "one.png").read_bytes() == whole
+
+
+def test_a_second_picture_of_the_same_name_moves_no_finished_work(capsys, tmp_path):
+    out = tmp_path / "out"
+    first, second = (picture(tmp_path / "in" / folder / "x.png", n) for n, folder in enumerate("ab"))
+    usual = [f"--output_dir={out}", "--skip_existing"]
+    run(capsys, first, *usual)
+    kept = (out / "x.png").read_bytes()
+    outcome = run(capsys, second, first, *usual)
+    assert outcome.out[-1] == "1 restored, 1 skipped, 0 failed" and (out / "x.png").read_bytes() == kept
+    for given in ([second], [first], [first, second]):
+        assert all("skipped" in line for line in run(capsys, *given, *usual).out[: len(given)])
+
+
+def test_what_could_not_be_written_is_known_before_anything_is_computed(capsys, tmp_path, monkeypatch):
+    long = picture(tmp_path / "in" / f"{'x' * 251}.png")
+    good = picture(tmp_path / "in" / "good.png")
+    for extra in (["--dry_run"], []):
+        outcome = run(capsys, long, good, f"--output_dir={tmp_path / 'out'}", *extra)
+        assert outcome.code == 1
+        [line] = outcome.err
+        assert f"{'x' * 251}.json: cannot be written (File name too long); rename the input to a shorter name" in line
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.png", "good.json"}
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"new\nline\x1b[31m.png", "日本 é.png".encode()])
+def test_names_are_bytes(capsys, tmp_path, name):
+    one = picture(tmp_path / "in" / os.fsdecode(name))
+    usual = [one, f"--output_dir={tmp_path / 'out'}", "--skip_existing", "--compare"]
+    outcome = run(capsys, *usual)
+    assert outcome.code == 0 and len(outcome.out) == 1 and outcome.out[0].isprintable()
+    stem = name.removesuffix(b".png")
+    assert set(os.listdir(os.fsencode(tmp_path / "out"))) == {
+        stem + end for end in (b".png", b".json", b"_compare.png")
+    }
+    assert "skipped" in run(capsys, *usual).out[0]
 
 
 def test_skip_existing_looks_at_mask_and_kernel(capsys, tmp_path):
     one, mask = picture(tmp_path / "in" / "one.png"), tmp_path / "mask.png"
     white = np.full((16, 16), 255, np.uint8)
+    white[8, 8] = 0
     Image.fromarray(white).save(mask)
     usual = ["--method=bird", one, f"--output_dir={tmp_path / 'out'}", "--skip_existing"]
     inpainting = [*usual, "--degradation=mask", f"--mask={mask}"]

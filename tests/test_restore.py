@@ -11,7 +11,7 @@ from PIL import Image
 
 import diip_jax as dj
 from diip_jax.metrics import psnr
-from diip_jax.solve import batch
+from diip_jax.solve import batch, inputs
 
 
 def diip(prior, **settings):
@@ -60,6 +60,66 @@ def test_a_smaller_last_batch_runs_in_the_same_program(prior, photos, caplog):
     np.testing.assert_array_equal(part.images, whole.images[:2])
 
 
+@pytest.mark.parametrize("raised", [RuntimeError("mine"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_what_a_callback_raises_carries_what_was_done(prior, photos, raised):
+    seen = []
+
+    def look(view):
+        seen.append(view.running)
+        if len(set(seen)) == 2 and view.iterations.max() >= 4:
+            raise raised
+
+    method, y = diip(prior, rule=dj.Never()), np.concatenate([photos, photos[:1]])
+    with pytest.raises(type(raised)) as caught:
+        dj.restore(method, y, samples=2, batch_size=3, callback=dj.every(2, look))
+    assert caught.value is raised
+    done = caught.value.solution
+    whole = dj.restore(method, y, samples=2, batch_size=3)
+    # Of the second image one sample is finished; its other one and the third image have done 4 iterations.
+    assert len(done.images) == 3 and done.reasons == [["budget"] * 2, ["budget", "running"], ["running"] * 2]
+    assert done.stats["iterations"].tolist() == [[10, 10], [10, 4], [4, 4]]
+    np.testing.assert_array_equal(done.images[0], whole.images[0])
+    assert "what was done of the first 3 images" in caught.value.__notes__[0]
+    resumed = dj.restore(method, y[:3], samples=2, batch_size=3, u0=done.state)
+    np.testing.assert_array_equal(resumed.images, whole.images[:3])
+
+
+def grey(photos):
+    return np.repeat(photos[..., :1], 3, -1)
+
+
+@pytest.mark.parametrize("method", ["diip", "mask", "down", "dreamclean"])
+def test_grey_stays_grey_and_colour_stays_colour_in_one_batch(prior, photos, method):
+    y, args = np.concatenate([grey(photos[:1]), photos[1:2]]), None
+    if method == "diip":
+        problem = diip(prior)
+    elif method == "mask":
+        problem = dj.BIRD(prior, dj.Mask(), dj.Never(), stride=250, max_iterations=4)
+        args = {"mask": np.ones((2, 16, 16), bool)}
+        args["mask"][:, 4:9, 4:9] = False
+        y[0, 4:9, 4:9] = 255, 0, 0  # the mark over what is to be filled in is no colour of the picture
+    elif method == "down":
+        problem, y = (
+            dj.BIRD(prior, dj.Downsample(dj.Blur(3), 2), dj.Never(), stride=250, max_iterations=4),
+            y[:, ::2, ::2],
+        )
+    else:
+        problem = dj.DreamClean(prior, tau=20)
+    seen = []
+    look = None if method == "dreamclean" else dj.every(2, lambda view: seen.append(view.current()))
+    solution = dj.restore(problem, y, args, samples=2, callback=look)
+    for restored in (solution.images, *solution.samples.swapaxes(0, 1), *(one[::2] for one in seen)):
+        assert np.ptp(np.asarray(restored[0], float), axis=-1).max() == 0
+        assert np.ptp(np.asarray(restored[1], float), axis=-1).max() > 0
+
+
+def test_what_is_traced_of_a_grey_picture_is_that_of_what_is_returned(prior, photos):
+    clean = grey(np.asarray(images(1, seed=3)))
+    method = diip(prior, rule=dj.Never())
+    solution = dj.restore(method, grey(photos[:1]) / 127.5 - 1, {"clean": clean}, save=(dj.psnr,))
+    assert solution.traces["psnr"][0, 0, -1] == pytest.approx(psnr(solution.images[0], clean[0]), abs=1e-3)
+
+
 def test_the_bundled_prior_takes_noise_away():
     """From end to end: a real portrait, some 40 iterations of 4 network evaluations."""
     folder = Path(__file__).resolve().parent.parent / "examples"
@@ -80,6 +140,46 @@ def test_an_image_that_never_had_a_finite_loss(photos):
     solution = dj.restore(diip(broken), photos[:1])
     assert solution.reasons == [["diverged"]] and solution.selected.tolist() == [[-1]]
     assert "lower the learning rate" in dj.Result(int(solution.result[0, 0])).advice
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "a byte order of another machine", "not contiguous"])
+def test_the_same_picture_gives_the_same_result_in_every_type(prior, photos, kind):
+    y = {
+        "uint8": photos,
+        "float32": photos.astype(np.float32) / np.float32(127.5) - 1,
+        "float64": photos / 127.5 - 1,
+        "a byte order of another machine": (photos / 127.5 - 1).astype(">f8"),
+        "not contiguous": np.asfortranarray(photos / 127.5 - 1),
+    }[kind]
+    expected = dj.restore(diip(prior), photos)
+    solution = dj.restore(diip(prior), y)
+    np.testing.assert_array_equal(np.asarray(solution.u), np.asarray(expected.u))
+    np.testing.assert_array_equal(solution.selected, expected.selected)
+
+
+def test_the_noise_is_that_of_the_seed_and_the_sample_and_of_nothing_else(prior):
+    """After a step too small to be seen the noise is still where it began."""
+    still = diip(prior, learning_rate=1e-12, max_iterations=1, rule=dj.Never())
+    y = np.asarray(images(3))
+    u = np.asarray(dj.restore(still, y, seed=7, samples=2).u)
+    for image in u:
+        np.testing.assert_allclose(image, u[0], atol=1e-6)
+    assert not np.allclose(u[0, 0], u[0, 1], atol=0.1)
+    np.testing.assert_allclose(np.asarray(dj.restore(still, y[:1] * 0.9, seed=7).u)[0, 0], u[0, 0], atol=1e-6)
+    with jax.default_prng_impl("rbg"):
+        np.testing.assert_allclose(np.asarray(dj.restore(still, y[:1], seed=7).u)[0, 0], u[0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**64, 1.0, "0", None, True, np.float32(3)])
+def test_a_seed_that_is_not_its_own_is_refused(photos, seed):
+    with pytest.raises(ValueError, match=r"^seed=.*: expected a whole number from 0 to 2\*\*32 - 1$"):
+        inputs.image_keys(photos, seed)
+
+
+def test_seeds_of_every_whole_type_and_size(photos):
+    keys = [inputs.image_keys(photos, seed)[0] for seed in (5, np.int64(5), np.uint8(5), 2**32 - 1, 2**31)]
+    data = [tuple(np.asarray(jax.random.key_data(key))) for key in keys]
+    assert data[0] == data[1] == data[2] and len(set(data)) == 3
 
 
 def test_seed_decides_the_noise(prior, photos):
@@ -269,7 +369,7 @@ def test_a_state_of_another_problem_is_refused(prior):
         (np.zeros((0, 16, 16, 3), np.uint8), {}, "with at least one image"),
         (np.zeros((1, 16, 16, 3), np.int32), {}, "images have dtype int32: expected uint8, or float in"),
         (np.full((1, 16, 16, 3), 255.0), {}, "hold values up to 255: expected float in"),
-        (np.full((1, 16, 16, 3), np.nan), {}, "hold values up to nan"),
+        (np.full((1, 16, 16, 3), np.nan), {}, r"hold nan at \[0, 0, 0, 0\], in all 768 values"),
         (np.zeros((1, 15, 16, 3)), {}, "images are 15x16: this prior takes sides that are multiples of 2"),
         (np.zeros((1, 16, 16, 1)), {}, "images have 1 channels: this prior takes 3"),
         (None, {"samples": 0}, "samples=0: expected at least 1"),
@@ -295,7 +395,7 @@ def test_what_does_not_fit_is_refused_in_one_line(prior, y, arguments, message):
 
 
 def test_a_callback_needs_an_interval():
-    with pytest.raises(ValueError, match=r"every\(0, \.\.\.\): expected at least 1 iteration"):
+    with pytest.raises(ValueError, match="iterations=0: expected at least 1"):
         dj.every(0, print)
 
 

@@ -1,5 +1,6 @@
 """What the command line says: a line on stdout per image, errors on stderr, and a bar while stderr is a terminal."""
 
+import re
 import sys
 import time
 from math import ceil
@@ -7,11 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diip_jax.terminal import Forgiving, printable, say
+
 PROGRAM = "diip_jax.launch"
 
 
 class Console:
-    """Lines and a progress bar that do not get in each other's way.
+    """Lines and a progress bar that do not get in each other's way, and raise nothing: see `diip_jax.terminal`.
 
     The bar counts images; the current batch counts by the fraction of the iteration budget that it has used. The time
     left supposes that every batch takes as many iterations as those before it did; the first, the whole budget.
@@ -30,17 +33,23 @@ class Console:
 
     def line(self, text: str) -> None:
         """One line on stdout."""
-        self._print(text, sys.stdout)
+        self._print(printable(text), sys.stdout)
+
+    def note(self, text: str) -> None:
+        """One line on stderr that is no error."""
+        self._print(f"{PROGRAM}: {printable(text)}", sys.stderr)
 
     def error(self, text: str) -> None:
         """One line on stderr, marked as an error."""
-        self._print(f"{PROGRAM}: error: {' '.join(text.split())}", sys.stderr)
+        # A message may be laid out over several lines; spaces within one may be those of a file name.
+        line = re.sub(r"\s*\n\s*", " ", text.strip())
+        self._print(f"{PROGRAM}: error: {printable(line)}", sys.stderr)
 
     def _print(self, text: str, file: Any) -> None:
         if self._bar is None:
-            print(text, file=file, flush=True)
+            say(text, file)
         else:
-            self._bar.write(text, file=file)
+            self._bar.write(text, file=Forgiving(file))
 
     def start(self, images: int, budget: int, batch: float) -> None:
         """Shows the bar if stderr is a terminal.
@@ -50,9 +59,10 @@ class Console:
             batch: images restored at once; below 1 where not even all samples of one are.
         """
         self._images, self._budget, self._batch = images, budget, batch
-        if sys.stderr.isatty():
+        stderr = Forgiving(sys.stderr)
+        if stderr.isatty():
             shape = "{desc} |{bar}| {percentage:.0f}% {elapsed}{postfix}"
-            self._bar = tqdm(total=images, file=sys.stderr, bar_format=shape, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(total=images, file=stderr, bar_format=shape, leave=False, dynamic_ncols=True)
             self._show(0.0, "starting")
 
     def image_done(self) -> None:

@@ -14,7 +14,7 @@ _HELP: dict[str, dict[str, str]] = {
         "image": "file, folder or glob to restore; repeatable, and --image= itself may be left out",
         "reference": "clean image, or folder that holds one of each input's name: adds PSNR and SSIM",
         "mask": "picture of the input's size, or folder that holds one of each input's name: white where the input is "
-        "known, black where it is to be filled in (--degradation=mask)",
+        "known, black or transparent where it is to be filled in (--degradation=mask)",
         "kernel": "the blur kernel, where it is known: .npy, or a picture; square, of odd size, black is 0",
         "resize": "images of another size than the prior's: fit inside, crop to the centre, or refuse",
     },
@@ -26,6 +26,7 @@ _HELP: dict[str, dict[str, str]] = {
         "STEM_spread.png their standard deviation",
         "save_every": "also STEM_k{iterations}.png after every so many iterations until it stops: STEM_k00010.png "
         "after 10, which is iterate k = 9; 0 for never",
+        "strip_metadata": "leave EXIF (date, camera, place) and the colour profile out of the outputs; they are sRGB",
         "skip_existing": "leave out images that are already restored with these settings",
         "dry_run": "check everything and say what would be done; write nothing",
     },
@@ -143,6 +144,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_float, "blend", 1.0, lower_bound=0.0, upper_bound=1.0)
     define(flags.DEFINE_integer, "samples", 1, lower_bound=1)
     define(flags.DEFINE_integer, "save_every", 0, lower_bound=0)
+    define(flags.DEFINE_boolean, "strip_metadata", False)
     define(flags.DEFINE_boolean, "skip_existing", False)
     define(flags.DEFINE_boolean, "dry_run", False)
     define(flags.DEFINE_string, "checkpoint", None)

@@ -1,5 +1,6 @@
 """What a user knows of the degradation, from files: a mask for each image, a kernel for all."""
 
+import dataclasses
 import zipfile
 from pathlib import Path
 
@@ -36,16 +37,21 @@ def read_kernel(path: Path) -> KernelFile:
 
 
 def read_mask(path: Path, image: LoadedImage, height: int, width: int, resize: str) -> Bool[np.ndarray, "h w"]:
-    """The mask of an image, brought to [height, width] like the image itself: true where it is white.
+    """The mask of an image, brought to [height, width] like the image itself: true where it is white and opaque.
 
     Raises:
-        ImageError: the file cannot be read, has not the image's size, or is white nowhere.
+        ImageError: the file cannot be read, has not the image's size, or is white nowhere or everywhere.
     """
-    mask = read_image(path)
+    mask = read_image(path, (height, width))
     if mask.size != image.size:
         ours, theirs = ("x".join(map(str, size)) for size in (mask.size, image.size))
         raise ImageError(path, f"is {ours} (height x width), expected {theirs}, the size of {image.path}")
+    if mask.alpha is not None:  # on black: a mask may be drawn by its transparency alone
+        opaque = (mask.rgb + 1) * mask.alpha[..., None] - 1
+        mask = dataclasses.replace(mask, rgb=opaque, alpha=None)
     shown = fit_to_size(mask, height, width, resize).rgb.mean(axis=-1) > _WHITE
     if not shown.any():
         raise ImageError(path, f"is white nowhere, which hides all of {image.path}; white is what is known")
+    if shown.all():
+        raise ImageError(path, f"is white everywhere, which hides nothing of {image.path}; black is what is unknown")
     return shown

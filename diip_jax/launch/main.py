@@ -5,6 +5,8 @@ Exit codes: 0 all well; 1 some image failed; 2 wrong usage, or nothing could sta
 
 import importlib.util
 import os
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from diip_jax import distribute
 from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.commands.settings import Settings
 from diip_jax.configuration import configure_as_usual
-from diip_jax.images import ImageError, check_writable, find_images
+from diip_jax.images import ImageError, check_writable, find_images, left_out
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.launch.known_data import read_kernel
@@ -29,6 +31,7 @@ from diip_jax.machine import usable_memory
 from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
+from diip_jax.terminal import occupy_standard_descriptors, say
 
 _NEEDED = {
     "mask": "--mask is missing: give the picture, or the folder of pictures, that shows what is hidden",
@@ -42,13 +45,14 @@ _NOT_NEEDED = {
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
+    occupy_standard_descriptors()
     console, tally = Console(), Tally()
     images = 0
     try:
         values = define_flags()
         positional = values([PROGRAM, *arguments])[1:]
         if values.help:
-            print(help_text(values))
+            say(help_text(values), sys.stdout)
             return 0
         kernel = None if values.kernel is None else read_kernel(_existing("kernel", values.kernel))
         method = _method(values, kernel)
@@ -64,6 +68,9 @@ def main(arguments: Sequence[str]) -> int:
             check_devices()
             check_same_inputs(paths, errors)
             prior = _prior(values)
+        missed = left_out([*values.image, *positional])
+        if missed is not None and jax.process_index() == 0:
+            console.note(missed)
         run = _run(values, method, prior, kernel)
         every_job, name_errors = plan_jobs(paths, run, reference, mask)
         jobs, refused = distribute.share(every_job), distribute.share([*errors, *name_errors])
@@ -76,7 +83,10 @@ def main(arguments: Sequence[str]) -> int:
             _describe(jobs, run, prior, console, tally)
         elif jobs:
             check_writable(run.output_dir)
-            restore_files(jobs, run, prior, console, tally)
+            with warnings.catch_warnings():
+                # It is about arrays of 0 to 1: what comes from a file is in [-1, 1], however bright.
+                warnings.filterwarnings("ignore", "images hold no value below 0", UserWarning)
+                restore_files(jobs, run, prior, console, tally)
         if found > 1 and not values.dry_run:
             console.line(_summary(tally, every_job))
         return 1 if tally.failed else 0
@@ -120,6 +130,7 @@ def _run(values: flags.FlagValues, method: Settings, prior: Prior, kernel: Kerne
         compare=values.compare,
         save_every=values.save_every,
         skip_existing=values.skip_existing,
+        strip_metadata=values.strip_metadata,
     )
 
 

@@ -2,11 +2,14 @@
 
 In the output folder, for an image `STEM`:
 
-- `STEM.png`: the restored image (with several samples their mean), at the prior's scale, alpha carried through.
+- `STEM.png`: the restored image (with several samples their mean), at the prior's scale. Alpha, 16 bits a channel and a
+  single channel are carried through, EXIF (without orientation, size and thumbnail) and the ICC profile, too, unless
+  `--strip_metadata` is given: the colours are then sRGB.
 - `STEM.json`: `diip_jax.report.image_record`, plus `method` and the run's settings under `settings`, `input.sha256`,
-  `reference` (file, sha256) and, with several samples, `spread`. `iterations`, `stop_reason`, `selected_k` and the
-  traces are then lists with one entry per sample. `seconds` is the time that the image's batch took, divided by the
-  number of its images; tracing and compilation, as JAX reports them, are taken off and stand under `compile_seconds`.
+  `input.path` (relative to the record's folder), `reference` (file, sha256) and, with several samples, `spread`.
+  `iterations`, `stop_reason`, `selected_k` and the traces are then lists with one entry per sample. `seconds` is the
+  time that the image's batch took, divided by the number of its images; tracing and compilation, as JAX reports them,
+  are taken off and stand under `compile_seconds`.
   With `--save_every`, `snapshots` lists the snapshots: file, sample, iterations done, and k = iterations - 1, the index
   of the iterate that it shows (iterates count from 0, as in `selected_k`). The trace `psnr` is called
   `psnr_with_margin` where the picture was padded to the prior's size: it covers the margin, which `metrics` leaves out.
@@ -29,9 +32,11 @@ from numpy.typing import NDArray
 
 from diip_jax import heatmaps, metrics, report
 from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
+from diip_jax.launch.naming import relative_to
 from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
 from diip_jax.restore import Solution
+from diip_jax.terminal import printable
 
 Pixels = NDArray[np.float32]
 
@@ -123,19 +128,30 @@ def blended(restored: Pixels, item: Loaded, run: Run) -> Pixels:
 
 
 def write_pixels(item: Loaded, ending: str, pixels: Pixels) -> None:
-    """Writes a picture with the input's alpha under the stem and this ending. Raises ImageError if that fails."""
-    alpha = item.fitted.alpha
+    """Writes a picture under the stem and this ending, with the input's alpha, depth, colour space, EXIF and profile.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    alpha, image = item.fitted.alpha, item.image
     path = item.job.output(ending)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(path.parent, f"cannot be made ({error.strerror}); choose another --output_dir") from error
-    write_image(path, _shown(pixels), None if alpha is None else unfit(alpha, item.fitted))
+    write_image(
+        path,
+        _shown(pixels, image.grey),
+        None if alpha is None else unfit(alpha, item.fitted),
+        bits=image.bits,
+        icc=image.icc,
+        exif=image.exif,
+    )
 
 
-def _shown(pixels: Pixels) -> Pixels:
-    """`[H, W, 3]` as it is, `[H, W, 1]` as `[H, W]`."""
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+def _shown(pixels: Pixels, grey: bool = False) -> Pixels:
+    """`[H, W, 3]` as it is, `[H, W, 1]` as `[H, W]`; likewise where the file had one channel."""
+    return pixels[..., 0] if grey or pixels.shape[-1] == 1 else pixels
 
 
 def _write_spread(item: Loaded, samples: Pixels) -> dict[str, Any]:
@@ -188,7 +204,7 @@ def _record(
     if run.samples > 1:
         record |= {key: [one[key] for one in per_sample] for key in ("iterations", "stop_reason", "selected_k")}
         record["traces"] = {name: [one["traces"][name] for one in per_sample] for name in record["traces"]}
-    record["input"]["sha256"] = item.sha256
+    record["input"] |= {"sha256": item.sha256, "path": relative_to(item.job.path, item.job.folder)}
     beside: dict[str, tuple[Path | None, str | None]] = {
         "reference": (item.job.reference, item.reference_sha256),
         "mask": (item.job.mask, item.mask_sha256),
@@ -238,7 +254,7 @@ def _comparison(
         {name: trace[n, 0, :iterations] for name, trace in traces.items()},
         stop_k=iterations - 1,
         selected_k=int(result.selected[n, 0]),
-        title=f"{item.job.path.name}{several}",
+        title=f"{printable(item.job.path.name)}{several}",
     )
 
 

@@ -1,8 +1,6 @@
 """What a run of the command line will do: its settings, the names of its outputs, what is already finished."""
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +13,8 @@ from numpy.typing import NDArray
 
 from diip_jax import models
 from diip_jax.commands.settings import Settings
-from diip_jax.images import EXTENSIONS, ImageError
+from diip_jax.images import EXTENSIONS, ImageError, file_sha256, is_whole
+from diip_jax.launch.naming import check_place, output_stems, read_record, usual_stems
 from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.prior import Prior, identity_of
 
@@ -42,6 +41,7 @@ class Run:
         batch_size: (image, sample) pairs restored at once.
         blend: weight of the restored image against the input in what is written.
         save_every: iterations between two snapshots, 0 for none.
+        strip_metadata: whether EXIF and the colour profile of the input are left out of the outputs.
     """
 
     method_name: str
@@ -59,6 +59,7 @@ class Run:
     compare: bool = False
     save_every: int = 0
     skip_existing: bool = False
+    strip_metadata: bool = False
 
     def settings(self, prior: Prior) -> dict[str, Any]:
         """What the outputs depend on, except what a record names elsewhere: seed, resize policy, prior and input."""
@@ -70,6 +71,8 @@ class Run:
             "dtype": prior.dtype,
             "class_label": prior.class_label,
             "save_every": self.save_every,
+            # Said only where it is asked for: records from before there was the choice are of this run, too.
+            **({"strip_metadata": True} if self.strip_metadata else {}),
         }
 
 
@@ -126,10 +129,9 @@ def of_sample(run: Run, sample: int, ending: str) -> str:
 def plan_jobs(
     paths: Sequence[Path], run: Run, reference: Path | None, mask: Path | None = None
 ) -> tuple[list[Job], list[ImageError]]:
-    """One job per input, in their order, such that no output overwrites an input or another output.
+    """One job per input, in their order, such that every output can be written and overwrites nothing but earlier ones.
 
-    Outputs are named after the input's stem. Inputs of the same stem in several folders keep their folders, relative to
-    the deepest one that holds them all: `a/x.png b/x.png` become `OUTPUT_DIR/a/x.png` and `OUTPUT_DIR/b/x.png`.
+    What outputs are called is said at `output_stems`.
 
     Args:
         reference: the clean image, or a folder in which each image has one of the same stem.
@@ -143,10 +145,11 @@ def plan_jobs(
     sources = {_identity(path): path for path in paths}
     claimed: dict[Path, Path] = {}
     listings: dict[Path, dict[str, list[Path]]] = {}
-    for path, stem in zip(paths, _stems(paths), strict=True):
+    stems = output_stems(paths, run.output_dir)
+    for path, stem, usual in zip(paths, stems, usual_stems(paths), strict=True):
         try:
             clean, shown = (
-                None if given is None else _counterpart(name, given, stem, path, listings)
+                None if given is None else _counterpart(name, given, usual.parent, path, listings)
                 for name, given in (("reference", reference), ("mask", mask))
             )
             job = Job(path, run.output_dir / stem.parent, stem.name, clean, shown)
@@ -158,6 +161,9 @@ def plan_jobs(
                 source = beside.get(_identity(output)) or sources.get(_identity(output))
                 if source:
                     raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
+            record = read_record(job.output(".json"))
+            for output in outputs:
+                check_place(output, record, run.output_dir)
         except ImageError as error:
             errors.append(error)
         except OSError as error:
@@ -170,18 +176,6 @@ def plan_jobs(
     return jobs, errors
 
 
-def _stems(paths: Sequence[Path]) -> list[Path]:
-    namesakes = defaultdict(list)
-    for path in paths:
-        namesakes[path.stem].append(os.path.abspath(path.parent))
-    stems = []
-    for path in paths:
-        folders = namesakes[path.stem]
-        inside = os.path.relpath(os.path.abspath(path.parent), os.path.commonpath(folders))
-        stems.append(Path(inside) / path.stem)
-    return stems
-
-
 def _identity(path: Path) -> tuple[int, int] | str:
     """Equal for two names of one file: a link, or another case where the file system ignores case."""
     try:
@@ -191,19 +185,19 @@ def _identity(path: Path) -> tuple[int, int] | str:
         return os.path.abspath(path)
 
 
-def _counterpart(name: str, given: Path, stem: Path, path: Path, listings: dict[Path, dict[str, list[Path]]]) -> Path:
+def _counterpart(name: str, given: Path, inside: Path, path: Path, listings: dict[Path, dict[str, list[Path]]]) -> Path:
     """The file of this image in a folder that was given, or the file that was given for all."""
     if not given.is_dir():
         return given
     # Inputs that keep their folders may have references in folders of the same names.
-    mirrored = given / stem.parent
+    mirrored = given / inside
     folder = mirrored if mirrored.is_dir() else given
     if folder not in listings:
         listings[folder] = _images_by_stem(folder)
-    found = listings[folder].get(stem.name, [])
+    found = listings[folder].get(path.stem, [])
     same_name = [candidate for candidate in found if candidate.name == path.name]
     if not found:
-        raise ImageError(path, f"has no {name} {stem.name}.* in {folder}; add it, or leave this image out")
+        raise ImageError(path, f"has no {name} {path.stem}.* in {folder}; add it, or leave this image out")
     if len(found) > 1 and not same_name:
         raise ImageError(path, f"has several {name}s in {folder} ({', '.join(p.name for p in found)}); keep one")
     return same_name[0] if same_name else found[0]
@@ -215,15 +209,6 @@ def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
         if path.suffix.lower() in EXTENSIONS and path.is_file():
             found[path.stem].append(path)
     return dict(found)
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal. Raises ImageError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(path, f"cannot be read ({error.strerror}); check the path and its rights") from error
 
 
 def prior_facts(prior: Prior) -> dict[str, Any]:
@@ -243,16 +228,19 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
     """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
 
     The record is removed before the first output or snapshot is written and comes back last, so its presence means that
-    the outputs are whole and belong to it.
+    the outputs belong to it; that they can still be read is seen by reading them.
     """
+    record = read_record(job.output(".json"))
+    if record is None:
+        return False, None
     try:
-        record = json.loads(job.output(".json").read_text(encoding="utf-8"))
         was = _identifying(record)
         listed = record["snapshots"] if run.save_every and was["save_every"] else []
         snapshots = [job.folder / snapshot["file"] for snapshot in listed]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False, None  # no record, or something else of that name
-    if any(not output.is_file() for output in (*job.outputs(run), *snapshots)):
+    except (KeyError, TypeError, AttributeError):
+        return False, None  # written by hand, or by a version that is not known
+    pictures = [*job.outputs(run)[:-1], *snapshots]
+    if not all(picture.is_file() for picture in pictures):
         return False, "incomplete"
     wanted = {
         **run.settings(prior),
@@ -268,7 +256,8 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
     ignored = {name for name in ("reference", "save_every") if not wanted[name]}
     differing = [name for name in wanted | was if name not in ignored and was.get(name) != wanted.get(name)]
     if not differing:
-        return True, None
+        damaged = [picture.name for picture in pictures if not is_whole(picture)]
+        return not damaged, f"damaged ({damaged[0]} cannot be read)" if damaged else None
     name = differing[0]
     if name in ("prior", "input", "reference", "mask", "kernel"):
         return False, f"made with another {name}" if was[name] else f"made without a {name}"

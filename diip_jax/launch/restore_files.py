@@ -34,12 +34,15 @@ def load(job: Job, run: Run, prior: Prior) -> Loaded:
     """Reads a job's input, mask and reference at the sizes that the prior and the operator want. Raises ImageError."""
     scale, margin = run.operator.scale, run.operator.margin
     height, width, _ = run.operator.y_shape(prior.image_shape)
-    image = read_image(job.path)
+    image = read_image(job.path, (height, width))
+    if run.strip_metadata:
+        image = dataclasses.replace(image, icc=None, exif=None)
     observed = fit_to_size(image, height, width, run.resize)
     fitted = placed(observed, scale, margin)
     clean = None
     if job.reference is not None:
-        reference = fit_to_size(read_image(job.reference), scale * height, scale * width, run.resize)
+        clean_size = (scale * height, scale * width)
+        reference = fit_to_size(read_image(job.reference, clean_size), *clean_size, run.resize)
         reference = placed(reference, 1, margin)
         if reference.content != fitted.content:
             raise ImageError(job.reference, f"has another aspect than {job.path}; give the clean picture of that image")

@@ -1,7 +1,6 @@
 """What `restore` is given, checked and made ready: observations, args, first variables, random keys."""
 
 import warnings
-import zlib
 from typing import Any
 
 import jax
@@ -17,9 +16,62 @@ from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Problem
 
 
+def as_array(name: str, value: Any) -> np.ndarray:
+    """A value as a NumPy array.
+
+    Raises:
+        ValueError: it is a tracer, a tensor of torch that records gradients or lies on a device, or no array.
+    """
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"{name}: a tracer, expected an array; restore compiles its own program and cannot be called under jit, "
+            "vmap or grad: call it outside, with all images at once"
+        )
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # torch raises RuntimeError or TypeError, NumPy ValueError, others what they like
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{name}: {type(value).__name__} is no array for NumPy ({reason}); convert it first"
+        ) from error
+    if array.dtype == object:
+        raise ValueError(f"{name}: {type(value).__name__} of objects, expected an array of numbers; convert it first")
+    return array
+
+
+def refuse_tracers(problem: Any) -> None:
+    """Raises ValueError where an array of the problem is a tracer."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(problem):
+        if isinstance(leaf, jax.core.Tracer):
+            as_array(f"problem{jax.tree_util.keystr(path)}", leaf)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, not a truth value, of at least `least`. Raises ValueError."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name}={value!r}: expected a whole number")
+    if value < least:
+        raise ValueError(f"{name}={value}: expected at least {least}")
+    return int(value)
+
+
+def _refuse_gaps(y: np.ndarray) -> None:
+    """Raises ValueError where a picture holds NaN or infinity, and says where."""
+    gaps = np.argwhere(~np.isfinite(y))
+    if len(gaps):
+        first = tuple(map(int, gaps[0]))
+        raise ValueError(
+            f"images hold {y[first]} at {list(first)}, in all {len(gaps)} values that are not finite: expected float "
+            "in [-1, 1]; what is unknown is said by a mask, see Mask"
+        )
+
+
 def observed(operator: Any, y: np.ndarray | Array, args: Any) -> tuple[np.ndarray, Any]:
     """(y as float32 or complex64, args as NumPy arrays); what does not fit is refused."""
-    y, args = np.asarray(y), jax.tree.map(np.asarray, args)
+    y = as_array("images", y)
+    args = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: as_array(f"args{jax.tree_util.keystr(path)}", leaf), args
+    )
     if not y.ndim or not len(y):
         raise ValueError(f"images have shape {y.shape}: expected [N, H, W, C] with at least one image")
     whole = y.dtype == np.uint8
@@ -29,16 +81,31 @@ def observed(operator: Any, y: np.ndarray | Array, args: Any) -> tuple[np.ndarra
         y = y.astype(np.complex64)
     elif jnp.issubdtype(y.dtype, jnp.floating):
         y = y.astype(np.float32)
+        y = _of_8_bits(y) if isinstance(operator, PictureOperator) and y.size else y
     else:
         raise ValueError(f"images have dtype {y.dtype}: expected uint8, or float in [-1, 1]")
     for path, leaf in jax.tree_util.tree_leaves_with_path(args):
         if not leaf.ndim or len(leaf) != len(y):
             name = f"args{jax.tree_util.keystr(path)}"
             raise ValueError(f"{name} has shape {leaf.shape}: expected a leading axis of {len(y)}, one for each image")
+    if isinstance(operator, PictureOperator):
+        _refuse_gaps(y)
     operator.check(y, args)
     if isinstance(operator, PictureOperator) and not whole and y.min() >= 0 and y.max() > 0:
         warnings.warn("images hold no value below 0: float images are expected in [-1, 1], not [0, 1]", stacklevel=4)
     return y, args
+
+
+def _of_8_bits(y: np.ndarray) -> np.ndarray:
+    """Pictures whose every value is one of 0..255 in [-1, 1] exactly as uint8 gives them; the others as they are.
+
+    Such a picture has been scaled in float32 or in float64, and the last bits tell which; a long optimisation would
+    enlarge them.
+    """
+    whole = np.rint((y + 1) * np.float32(127.5))
+    exact = whole / np.float32(127.5) - np.float32(1)
+    near = (np.abs(y - exact) <= 1e-6) & (np.abs(exact) <= 1)
+    return np.where(near.reshape(len(y), -1).all(1).reshape(-1, *[1] * (y.ndim - 1)), exact, y)
 
 
 def try_out(problem: Problem, image_shape: tuple[int, int, int], y: np.ndarray, args: Any, save: Saved) -> None:
@@ -75,7 +142,7 @@ def estimated(operator: Any, image_shape: tuple[int, int, int]) -> tuple[str, ..
 
 
 def visible(problem: Problem, y: np.ndarray, args: Any) -> np.ndarray:
-    """y with 0 where it shows nothing: the random key depends on what is shown alone."""
+    """y with 0 where it shows nothing: the result depends on what is shown alone."""
     if getattr(type(problem.operator), "visible", None) is Operator.visible:
         return y
     shown = np.asarray(jax.vmap(problem.operator.visible)(y, args))
@@ -96,7 +163,7 @@ def first_variables(
     if u0 is None:
         return None
     y, args = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), given)
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    keys = jax.eval_shape(lambda: jax.random.split(_key(0), 1))
     fresh: Any = jax.eval_shape(lambda p, y, k, a: loop.start(p, image_shape, y, k, a), problem, y, keys, args)
     count = len(given[0])
     if isinstance(u0, State):
@@ -111,7 +178,7 @@ def first_variables(
         raise ValueError(f"u0 is {given_as}: expected {expected}, as the generator has it")
 
     def flat(leaf: Any, one: Any) -> np.ndarray:
-        leaf, shape = np.asarray(leaf, one.dtype), one.shape[1:]
+        leaf, shape = as_array("u0", leaf).astype(one.dtype), one.shape[1:]
         if leaf.shape == (count, *shape):
             leaf = np.repeat(leaf[:, None], samples, axis=1)
         if leaf.shape != (count, samples, *shape):
@@ -127,8 +194,21 @@ def _kinds(state: Any) -> Any:
     return str(structure), [(leaf.shape[1:], leaf.dtype) for leaf in leaves]
 
 
-def image_keys(y: np.ndarray, seed: int, samples: int = 1) -> Array:
-    """One key per (image, sample) pair, from the seed and the image's own bytes."""
-    digests = jnp.array([zlib.crc32(image.tobytes()) for image in y], jnp.uint32)
-    fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
-    return fold(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), digests), jnp.arange(samples)).reshape(-1)
+def image_keys(y: np.ndarray, seed: Any, samples: int = 1) -> Array:
+    """One key per (image, sample) pair: of the seed and the number of the sample, the same for every image.
+
+    Of the images only their number matters: a picture of a series, one saved anew or given in another type starts from
+    the noise that the others start from.
+
+    Raises:
+        ValueError: the seed is no whole number from 0 to 2**32 - 1; of a larger one JAX would drop the upper bits.
+    """
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r}: expected a whole number from 0 to 2**32 - 1")
+    each = jax.vmap(jax.random.fold_in, (None, 0))(_key(int(seed)), jnp.arange(samples, dtype=jnp.uint32))
+    return each[np.tile(np.arange(samples), len(y))]
+
+
+def _key(seed: int) -> Array:
+    """A key of the generator that JAX has by default, also where another one is configured."""
+    return jax.random.key(np.uint32(seed), impl="threefry2x32")

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Int, Key, Scalar
+from diip_jax.plugs.operators import PictureOperator
 from diip_jax.plugs.rules import Candidate, Observation, laplacian_variance
 from diip_jax.plugs.rules.rule import current, either
 from diip_jax.solve.problem import Problem, Result
@@ -190,6 +191,9 @@ def _iterate(problem: Problem, state: State, y: Array, args: Any, save: Saved) -
         state.u, state.eta
     )
 
+    # Behind the loss: y holds what colour the image takes on to its grey, and what is seen of it is as grey as y.
+    if isinstance(operator, PictureOperator):
+        image = operator.in_colours_of(y, image)
     seen = Observation(state.k, loss, laplacian_variance(image), image, state.eta)
     rule, verdict = problem.rule.judge(state.rule, seen)
     finite = jnp.isfinite(loss)

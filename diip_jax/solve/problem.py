@@ -38,6 +38,8 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", as_plug(self.loss))
         check_above("max_iterations", self.max_iterations, 1, inclusive=True)
+        if isinstance(self.max_iterations, float):
+            raise ValueError(f"max_iterations={self.max_iterations}: expected a whole number")
 
 
 class Result(enum.IntEnum):

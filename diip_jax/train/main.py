@@ -30,6 +30,7 @@ from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import Prior, load_prior
 from diip_jax.schedule import Schedule
+from diip_jax.terminal import say
 from diip_jax.train.batches import held_out_images
 from diip_jax.train.cuts import Cut
 from diip_jax.train.flag_table import define_flags, given_fields, made, refuse_network_flags
@@ -46,7 +47,7 @@ _IMAGE_SIZE = 64
 
 def report(line: str) -> None:
     """To stderr, where the course of a run is told."""
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
 
 
 def plan_from(values: flags.FlagValues) -> Plan:

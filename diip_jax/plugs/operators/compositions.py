@@ -28,6 +28,9 @@ class _After(PictureOperator):
     def estimates(self, eta: Any) -> dict[str, Array]:
         return self.operator.estimates(eta)
 
+    def in_colours_of(self, y: Array, x: Image) -> Image:
+        return self.operator.in_colours_of(y, x)
+
     def check(self, y: np.ndarray, args: Any) -> None:
         self.operator.check(y, args)
 

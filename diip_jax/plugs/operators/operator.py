@@ -62,7 +62,7 @@ class Operator:
         return {}
 
     def visible(self, y: Array, args: Any) -> Array:
-        """y with NaN where it shows nothing of the image, for stopping rules and the random key; here y itself."""
+        """y with NaN where it shows nothing of the image, for stopping rules; here y itself."""
         return y
 
     def check(self, y: np.ndarray, args: Any) -> None:
@@ -103,6 +103,17 @@ class PictureOperator(Operator):
         if any(side % self.scale for side in inner):
             raise ValueError(f"scale={self.scale}: expected a divisor of {inner[0]} and {inner[1]}, the image's sides")
         return (inner[0] // self.scale, inner[1] // self.scale, channels)
+
+    def in_colours_of(self, y: Array, x: Image) -> Image:
+        """x as y's colour space allows it: of a picture y whose three channels are equal, grey; else x itself.
+
+        The mean of the channels is the grey picture next to x. Where the clean image is grey, which every operator here
+        leaves grey, it is never farther from it than x is. An operator that takes colour away returns x.
+        """
+        if x.shape[-1] != 3 or y.ndim != 3 or y.shape[-1] != 3:
+            return x
+        grey = jnp.clip(x, -1, 1).mean(-1, keepdims=True)
+        return jnp.where((y == y[..., :1]).all(), grey, x)
 
     def check(self, y: np.ndarray, args: Any) -> None:
         if y.ndim != 4 or not y.size:
