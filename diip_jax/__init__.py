@@ -6,6 +6,7 @@ restored = dj.restore(dj.Blind(prior), photos).images   # [N, H, W, C], uint8 or
 """
 
 from diip_jax.ddim import invert, reverse
+from diip_jax.degradations import corrupt, degrade
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug
 from diip_jax.plugs.generators import DDIM, Generator, UntrainedNetwork, ddim
@@ -104,8 +105,10 @@ __all__ = [
     "VaryingBlur",
     "View",
     "combined",
+    "corrupt",
     "ddim",
     "decay",
+    "degrade",
     "every",
     "exponential_moving_variance",
     "first_of",

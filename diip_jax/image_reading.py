@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
+
+from diip_jax.pixels import from_uint8
 
 # Only decoders of plain raster formats: Pillow would hand an EPS file to Ghostscript, which runs programs.
 FORMATS = {
@@ -213,7 +215,7 @@ def _decode(file: io.BufferedIOBase, notes: list[str]) -> tuple[str, NDArray[np.
             rgb, alpha = _deep_grey(upright, icc, notes)
         else:
             colour, alpha = _split_alpha(upright)
-            rgb = np.asarray(_to_srgb(colour, icc, notes), np.float32) / 127.5 - 1.0
+            rgb = from_uint8(np.asarray(_to_srgb(colour, icc, notes)))
     return mode, rgb, alpha
 
 
@@ -298,21 +300,3 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 def reason(error: Exception) -> str:
     """What an exception says, without the path that OSError repeats."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def to_uint8(rgb: ArrayLike) -> NDArray[np.uint8]:
-    """Float in [-1, 1] (clipped), any shape, to 0..255: rounded to the nearest (half to even), not truncated.
-
-    uint8 passes through. Raises ValueError for other integers (their range is not known) and for NaN or infinity.
-    """
-    values = np.asarray(rgb)
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype.kind in "biuc":
-        raise ValueError(f"image has dtype {values.dtype}, expected uint8 or float in [-1, 1]; convert it first")
-    values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError(
-            "image holds NaN or infinity, expected float in [-1, 1]; if a restoration diverged, lower its learning rate"
-        )
-    return np.rint((values.clip(-1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)

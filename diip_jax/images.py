@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, PngImagePlugin
 
-from diip_jax.image_reading import EXTENSIONS, ImageError, LoadedImage, find_images, read_image, reason, to_uint8
+from diip_jax.image_reading import EXTENSIONS, ImageError, LoadedImage, find_images, read_image, reason
+from diip_jax.pixels import to_uint8
 
 __all__ = [
     "EXTENSIONS",
