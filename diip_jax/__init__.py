@@ -9,6 +9,7 @@ from diip_jax import startup as startup  # before what takes time to import
 
 # isort: split
 from diip_jax.ddim import invert, reverse
+from diip_jax.degradations import corrupt, degrade
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug
 from diip_jax.plugs.generators import DDIM, Generator, UntrainedNetwork, ddim
@@ -114,8 +115,10 @@ __all__ = [
     "View",
     "Windowed",
     "combined",
+    "corrupt",
     "ddim",
     "decay",
+    "degrade",
     "every",
     "exponential_moving_variance",
     "find_damage",

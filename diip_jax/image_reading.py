@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from diip_jax.image_files import EXTENSIONS, FORMATS, ImageError, find_images, left_out, reason
@@ -28,8 +28,6 @@ __all__ = [
     "left_out",
     "read_image",
     "reason",
-    "to_uint8",
-    "to_uint16",
 ]
 
 _STRIP = 4_000_000  # pixels that are there in every intermediate form at once
@@ -226,29 +224,3 @@ def _block_means(values: NDArray[np.float32], factor: int) -> NDArray[np.float32
         shape = [-1 if n == axis else 1 for n in range(values.ndim)]
         values = (np.add.reduceat(values, begins, axis=axis) / counts.reshape(shape)).astype(np.float32, copy=False)
     return values
-
-
-def to_uint8(rgb: ArrayLike) -> NDArray[np.uint8]:
-    """Float in [-1, 1] (clipped), any shape, to 0..255: rounded to the nearest (half to even), not truncated.
-
-    uint8 passes through. Raises ValueError for other integers (their range is not known) and for NaN or infinity.
-    """
-    values = np.asarray(rgb)
-    return values if values.dtype == np.uint8 else np.rint(_unit(values) * np.float32(127.5)).astype(np.uint8)
-
-
-def to_uint16(rgb: ArrayLike) -> NDArray[np.uint16]:
-    """Likewise to 0..65535, float alone."""
-    return np.rint(_unit(np.asarray(rgb)).astype(np.float64) * 32767.5).astype(np.uint16)
-
-
-def _unit(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Float in [-1, 1], clipped, plus 1."""
-    if values.dtype.kind in "biuc":
-        raise ValueError(f"image has dtype {values.dtype}, expected uint8 or float in [-1, 1]; convert it first")
-    values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError(
-            "image holds NaN or infinity, expected float in [-1, 1]; if a restoration diverged, lower its learning rate"
-        )
-    return values.clip(-1.0, 1.0) + np.float32(1)

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from diip_jax.image_colours import Tone, tone_of
 from diip_jax.image_files import readable_formats
+from diip_jax.pixels import from_uint8
 
 Floats = NDArray[np.float32]
 
@@ -180,7 +181,7 @@ def _strip(image: Image.Image, top: int, bottom: int) -> Image.Image:
 def _shallow(image: Image.Image, tone: Tone) -> Rows:
     def rows(top: int, bottom: int) -> tuple[Floats, Floats | None]:
         colour, alpha = _split_alpha(_strip(image, top, bottom))
-        return tone.of(np.asarray(tone.to_srgb(colour), np.float32) / 127.5 - 1.0), alpha
+        return tone.of(from_uint8(np.asarray(tone.to_srgb(colour)))), alpha
 
     return rows
 

@@ -27,9 +27,8 @@ from diip_jax.image_reading import (
     left_out,
     read_image,
     reason,
-    to_uint8,
-    to_uint16,
 )
+from diip_jax.pixels import to_uint8, to_uint16
 from diip_jax.png_encoding import encoded_16_bits
 
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
     "left_out",
     "placed",
     "read_image",
-    "to_uint8",
     "unfit",
     "write_image",
     "write_json",

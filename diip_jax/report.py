@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from diip_jax.image_reading import LoadedImage, to_uint8
+from diip_jax.image_reading import LoadedImage
+from diip_jax.pixels import to_uint8
 
 Picture = NDArray[np.uint8]
 

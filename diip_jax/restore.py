@@ -12,6 +12,7 @@ import numpy as np
 from diip_jax.array_types import Array
 from diip_jax.configuration import narrowed, usual_configuration
 from diip_jax.methods.method import Method, Sampler
+from diip_jax.pixels import to_uint8
 from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.solve import batch, inputs
 from diip_jax.solve.loop import Saved, State
@@ -58,6 +59,7 @@ class View:
         jobs: total number of (image, sample) pairs; pair j is sample j % S of image j // S.
         running: indices of the pairs in the current batch.
         iterations: `[len(running)]` iterates evaluated so far.
+        evaluations: `[len(running)]` network evaluations so far.
         stopped: `[len(running)]` whether each has stopped.
     """
 
@@ -65,6 +67,7 @@ class View:
         self.jobs, self.running = jobs, running
         self._state, self._count = state, len(running)
         self.iterations = np.asarray(state.k)[: self._count]
+        self.evaluations = np.asarray(state.evaluations)[: self._count]
         self.stopped = np.asarray(state.result)[: self._count] != Result.RUNNING
         self._wanted = np.zeros(len(state.result), bool)
 
@@ -322,4 +325,4 @@ def _solution(
 
 
 def _as_given(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return np.rint((images + 1) * 127.5).astype(np.uint8) if dtype == np.uint8 else images.astype(dtype)
+    return to_uint8(images) if dtype == np.uint8 else images.astype(dtype)

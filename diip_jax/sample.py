@@ -4,6 +4,7 @@ Reads from left to right, then down. Sample i depends on the seed, i and the set
 grid. So a larger grid begins with the samples of a smaller one, and two priors can be compared picture by picture.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import get_args
 

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diip_jax.evaluate.corruptions import CORRUPTIONS, Degraded, corrupt
-from diip_jax.evaluate.corruptions.degraded import Step
-from diip_jax.images import read_image, to_uint8, write_image, write_text
+from diip_jax.degradations import CORRUPTIONS, Degraded, corrupt
+from diip_jax.degradations.degraded import Step
+from diip_jax.images import read_image, write_image, write_text
+from diip_jax.pixels import to_uint8
 from diip_jax.report import montage
 
 DOCS = Path(__file__).resolve().parent
@@ -74,7 +75,7 @@ _HEAD = """<!-- Written by `python docs/make_pictures.py corruptions`. -->
 
 # Corruptions
 
-`diip_jax.evaluate.corruptions.degrade(name, clean, seed, severity)` hands out the observation y at its own size, and
+`diip_jax.degrade(name, clean, seed, severity)` hands out the observation y at its own size, and
 the kernel, the scale and the mask that made it; `corrupt(...)` hands out what a blind method is given, a picture of the
 clean image's size. Both depend on the image, the name, the seed and the severity, and on nothing else.
 

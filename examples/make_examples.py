@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diip_jax.evaluate.corruptions import Degraded, corrupt, degrade
+from diip_jax.degradations import Degraded, corrupt, degrade
 from diip_jax.heatmaps import kernel_picture
 
 SIZE = 64

@@ -3,7 +3,7 @@ import pytest
 import scipy.ndimage
 from skimage.measure import label
 
-from diip_jax.evaluate.corruptions.blur import (
+from diip_jax.degradations.blur import (
     AnisotropicBlur,
     GaussianBlur,
     MotionBlur,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from diip_jax.evaluate.corruptions import CORRUPTIONS, corrupt, degrade
+from diip_jax.degradations import CORRUPTIONS, corrupt, degrade
 from diip_jax.metrics import psnr
 
 FACE = astronaut()[:128, 160:288]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from diip_jax.evaluate.corruptions.deformation import Deformation, displaced, smooth_field
+from diip_jax.degradations.deformation import Deformation, displaced, smooth_field
 
 
 @pytest.fixture

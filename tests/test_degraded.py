@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from diip_jax.evaluate.corruptions.blur import GaussianBlur, MotionBlur
-from diip_jax.evaluate.corruptions.degraded import Degraded, apply_steps
-from diip_jax.evaluate.corruptions.holes import CentreHole, RandomHoles
-from diip_jax.evaluate.corruptions.noise import GaussianNoise
-from diip_jax.evaluate.corruptions.sampling import BlockMean
+from diip_jax.degradations.blur import GaussianBlur, MotionBlur
+from diip_jax.degradations.degraded import Degraded, apply_steps
+from diip_jax.degradations.holes import CentreHole, RandomHoles
+from diip_jax.degradations.noise import GaussianNoise
+from diip_jax.degradations.sampling import BlockMean
 
 
 @pytest.fixture

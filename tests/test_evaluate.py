@@ -8,52 +8,40 @@ import numpy as np
 import pytest
 from networks import TINY, tiny_prior, uint8_images
 from PIL import Image
-from restorers import Brighter
+from tasks import brighter, looped
 
 from diip_jax import metrics
-from diip_jax.commands.settings import BIRDSettings, BlindSettings, DIIPSettings, DIPSettings, settings_named
+from diip_jax.commands.settings import BIRDSettings, DIIPSettings
 from diip_jax.evaluate import __main__ as command
-from diip_jax.evaluate import options
-from diip_jax.evaluate.corruptions import CORRUPTIONS, degrade
-from diip_jax.evaluate.entries import Entry, OneShotEntry
 from diip_jax.evaluate.noise_prediction import noise_prediction_errors
-from diip_jax.evaluate.protocol import (
-    ABLATIONS,
-    BLIND,
-    DREAMCLEAN,
-    METHODS,
-    PROTOCOLS,
-    QUALITY,
-    SAMPLED,
-    TWO_PHASE,
-    Protocol,
-    advised,
-)
-from diip_jax.evaluate.restorers import Classical
+from diip_jax.evaluate.protocols import PROTOCOLS, Entry, Protocol
+from diip_jax.evaluate.protocols.protocol import stopping
+from diip_jax.evaluate.restorers import Classical, Loop
 from diip_jax.prior import load_prior, random_prior, save_prior
 
 TINY_PROTOCOL = Protocol(
     (
-        Entry("a", lambda task: DIIPSettings(stride=500, max_iterations=4, k_min=1), ("paper", "robust"), 2),
-        Entry("b", lambda task: DIIPSettings(stride=500, max_iterations=3, gradient="full"), ("loss_slope",), 1),
+        looped("a", DIIPSettings(stride=500, max_iterations=4, k_min=1), "paper", "robust"),
+        looped("b", DIIPSettings(stride=500, max_iterations=3, gradient="full"), "loss_slope", images=1),
     ),
     tasks=("noise", "blur"),
-    possible=tuple(CORRUPTIONS),
 )
 TOLD = {"motion_blur": {"degradation": "blur", "kernel_size": 15}, "hole": {"degradation": "mask"}}
+
+
+def told(task, prior, **settings):
+    return Loop(prior, BIRDSettings(**TOLD[task], **settings, stride=500, max_iterations=3))
+
+
 # A kernel that is estimated, one that is known, and a task that has none.
 TINY_BIRD = Protocol(
     (
-        Entry("DIIP", lambda task: DIIPSettings(stride=500, max_iterations=3), ("robust",), 2),
-        Entry("blind", lambda task: BIRDSettings(**TOLD[task], stride=500, max_iterations=3), ("budget",), 2),
+        looped("DIIP", DIIPSettings(stride=500, max_iterations=3), "robust"),
+        Entry("blind", told, stopping("budget"), 2),
         Entry(
             "known",
-            lambda task: (
-                BIRDSettings(**TOLD[task], kernel_model="known", stride=500, max_iterations=3)
-                if task != "hole"
-                else None
-            ),
-            ("budget",),
+            lambda task, prior: None if task == "hole" else told(task, prior, kernel_model="known"),
+            stopping("budget"),
             2,
         ),
     ),
@@ -88,11 +76,11 @@ def test_the_table_has_every_row_and_can_be_made_again_without_work(arguments, t
     assert (tmp_path / "out" / "quality.md").read_text() == out
     rows = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert [len(r["psnr"]) for r in rows[:10]] == [2] * 4 + [1] * 6
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "trajectories").iterdir()}
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()}
     # A folder of the same pictures is the same protocol: nothing is computed again.
     assert command.main([*arguments, f"--images={tmp_path / 'folder'}"]) == 0
     assert capsys.readouterr().out == out
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "trajectories").iterdir()} == files
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()} == files
 
 
 def test_how_it_goes_is_told_on_stderr(arguments, tmp_path, capsys):
@@ -102,8 +90,7 @@ def test_how_it_goes_is_told_on_stderr(arguments, tmp_path, capsys):
         assert command.main(given) == 0
         lines.append(capsys.readouterr().err.splitlines())
     left_out = "LPIPS is left out: images are 16x16: LPIPS needs at least 31x31"
-    assert lines[0][:2] == [left_out, "1 runs to compute; measuring what their iterations cost"]
-    assert lines[0][2].startswith("this will take about ") and lines[0][3].startswith("computed in ")
+    assert lines[0][:2] == [left_out, "1 runs to compute"] and lines[0][2].startswith("computed in ")
     assert lines[1] == [left_out]
 
 
@@ -125,14 +112,14 @@ def test_lpips_is_left_out_where_it_is_not_installed(arguments, tmp_path, capsys
 
 
 def test_a_baseline_that_is_not_installed_is_one_line_before_the_work(arguments, tmp_path, capsys, monkeypatch):
-    nl_means = OneShotEntry("nl", lambda task: Classical("non_local_means"), 1)
-    protocol = Protocol((TINY_PROTOCOL.entries[0], nl_means), tasks=("noise",), possible=("noise",))
+    nl_means = Entry("nl", lambda task, prior: Classical("non_local_means"), images=1)
+    protocol = Protocol((TINY_PROTOCOL.entries[0], nl_means), tasks=("noise",))
     monkeypatch.setitem(PROTOCOLS, "quality", protocol)
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
     assert command.main([*arguments[:2], f"--images={tmp_path / 'clean.npz'}"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("diip_jax.evaluate: error: ") and 'pip install "diip_jax[evaluate]"' in error
-    assert not (tmp_path / "out" / "trajectories").exists()
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_another_severity_is_another_table(arguments, tmp_path, capsys):
@@ -145,13 +132,12 @@ def test_another_severity_is_another_table(arguments, tmp_path, capsys):
     assert tables[0] == tables[1] != tables[2]
     names = ["quality-b.md", "quality-severity3-b.md", "quality-severity5-b.md"]
     assert [path.name for path in sorted((tmp_path / "out").glob("*.md"))] == names
-    assert len(list((tmp_path / "out" / "trajectories").iterdir())) == 2
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
 
 
 def test_all_protocols_share_what_they_compute(arguments, tmp_path, capsys, monkeypatch):
-    brighter = OneShotEntry("brighter", lambda task: Brighter(5), 2)
-    tiny = Protocol((TINY_PROTOCOL.entries[0], brighter), tasks=("noise",), possible=("noise",))
-    monkeypatch.setattr(options, "PROTOCOLS", {"quality": tiny, "bird": tiny})
+    tiny = Protocol((TINY_PROTOCOL.entries[0], brighter()), tasks=("noise",))
+    monkeypatch.setattr(command, "PROTOCOLS", {"quality": tiny, "bird": tiny})
     given = [*arguments[:2], "--protocol=all", f"--images={tmp_path / 'clean.npz'}"]
     assert command.main(given) == 0
     captured = capsys.readouterr()
@@ -159,7 +145,7 @@ def test_all_protocols_share_what_they_compute(arguments, tmp_path, capsys, monk
     assert captured.out == f"## quality\n\n{one}\n## bird\n\n{two}" and one == two
     assert "| noise | brighter (2) | " in one
     assert "2 runs to compute" in captured.err
-    assert [len(list((tmp_path / "out" / part).iterdir())) for part in ("trajectories", "one_shot")] == [1, 1]
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
 
 
 def test_one_entry_alone(arguments, tmp_path, capsys):
@@ -186,6 +172,11 @@ def test_one_entry_alone(arguments, tmp_path, capsys):
         (["--images={tmp}/clean.npz", "--samples=2", "--entry=a"], "--entry: no effect with --samples; leave it out"),
         (["--images={tmp}/clean.npz", "--samples=2", "--tasks=rain"], "--tasks=rain: expected of noise, blur"),
         (["--images={tmp}/clean.npz", "--samples=1"], "--samples"),
+        (["--images={tmp}/clean.npz", "--samples=2", "--seeds=0,1"], "--seeds=0,1: expected one with --samples"),
+        (["--images={tmp}/clean.npz", "--seeds=1.5"], "--seeds=1.5: expected whole numbers from 0 on"),
+        (["--images={tmp}/clean.npz", "--degraded={tmp}/folder"], "--tasks: no effect with --degraded; leave it out"),
+        (["--images={tmp}/clean.npz", "--cell=32"], "--cell: no effect without --figures; leave it out"),
+        (["--images={tmp}/clean.npz", "--figures", "--cell=8"], "--cell=8: expected at least 16, the side of the im"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, extra, message, tmp_path, capsys):
@@ -199,24 +190,70 @@ def test_several_restorations_of_an_image_are_compared(arguments, tmp_path, caps
     given = [*arguments[:2], "--samples=2", f"--images={tmp_path / 'clean.npz'}", "--count=2"]
     assert command.main(given) == 0
     captured = capsys.readouterr()
-    assert [line.split("|")[1].strip() for line in captured.out.splitlines()[2:]] == [*SAMPLED]
-    assert captured.err.splitlines() == [f"{task}: 2 restorations of 2 images" for task in SAMPLED]
+    assert [line.split("|")[1].strip() for line in captured.out.splitlines()[2:]] == [*command.SAMPLED]
+    assert captured.err.splitlines() == [f"{task}: 2 restorations of 2 images" for task in command.SAMPLED]
     assert (tmp_path / "out" / "samples2.md").read_text() == captured.out
     assert command.main([*given, "--tasks=noise"]) == 0
     captured = capsys.readouterr()
     assert captured.err == "" and captured.out.count("\n") == 3
 
 
-def test_the_advised_method_is_bird_where_its_operator_says_something():
-    assert all(isinstance(advised(task), DIIPSettings) for task in ("noise", "jpeg", "raindrops"))
-    assert advised("hole") == BIRDSettings(degradation="mask", stride=200)
-    assert advised("motion_blur") == BIRDSettings(kernel_size=15, stride=200)
+def test_pictures_of_ones_own_are_restored_and_judged_by_their_partners(arguments, tmp_path, capsys):
+    (tmp_path / "bad").mkdir()
+    for path in (tmp_path / "folder").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(tmp_path / "bad" / path.name)
+    given = [*arguments[:2], f"--images={tmp_path / 'folder'}", f"--degraded={tmp_path / 'bad'}"]
+    assert command.main([*given, "--entry=a"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["pairs"] * 4
+    rows = json.loads((tmp_path / "out" / "quality-pairs-a.json").read_text())
+    clean = np.load(tmp_path / "clean.npz")["images"][1:]
+    assert rows[0]["psnr"] == [metrics.psnr(255 - image, image) for image in clean]
+    assert command.main([*given, "--count=1"]) == 0
+    assert "a (1), paper" in capsys.readouterr().out
+    (tmp_path / "bad" / "0.png").unlink()
+    assert command.main(given) == 2
+    assert "0.png: has no partner of this name in " in capsys.readouterr().err
+
+
+def test_of_several_seeds_the_means_are_told(arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, "quality", Protocol((brighter(),), tasks=("noise",)))
+    given = [*arguments, f"--images={tmp_path / 'clean.npz'}", "--tasks=noise"]
+    values = {}
+    for seeds in ("0", "3", "0,3"):
+        assert command.main([*given, f"--seeds={seeds}"]) == 0
+        name = {"0": "quality", "3": "quality-seeds3", "0,3": "quality-seeds0_3"}[seeds]
+        values[seeds] = json.loads((tmp_path / "out" / f"{name}.json").read_text())[1]
+    assert "| std over seeds (dB) |" in capsys.readouterr().out
+    one, other, both = (np.array(values[seeds]["psnr"]) for seeds in ("0", "3", "0,3"))
+    np.testing.assert_allclose(both, (one + other) / 2)
+    assert (one != other).all() and values["0"]["seed_spread"] is None
+    assert values["0,3"]["seed_spread"] == pytest.approx(np.std([one.mean(), other.mean()], ddof=1))
+
+
+def test_figures_are_drawn_from_what_the_table_computed(arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, "two_phase", dataclasses.replace(TINY_PROTOCOL, curves=True))
+    given = [*arguments[:2], "--tasks=noise", f"--images={tmp_path / 'clean.npz'}", "--protocol=two_phase"]
+    assert command.main(given) == 0
+    computed = sorted((tmp_path / "out" / "runs").iterdir())
+    capsys.readouterr()
+    assert command.main([*given, "--figures", "--cell=32"]) == 0
+    captured = capsys.readouterr()
+    names = ["picture1", "picture2", "curves", "iterates"]
+    assert captured.out.splitlines() == [str(tmp_path / "out" / f"two_phase-{name}.png") for name in names]
+    assert captured.err == "" and sorted((tmp_path / "out" / "runs").iterdir()) == computed
+    assert np.asarray(Image.open(tmp_path / "out" / "two_phase-curves.png")).shape == (750, 320, 3)
+    # What is missing is computed first.
+    assert command.main([*given, "--figures", "--pictures=0", "--entry=b", "--seeds=1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("1 runs to compute\n")
+    assert captured.out.splitlines()[0] == str(tmp_path / "out" / "two_phase-seeds1-b-curves.png")
 
 
 def test_the_prior_is_judged_on_the_same_images(arguments, tmp_path, capsys):
     judged = [arguments[0], "--prior", "--first=1"]
     tables = []
-    for more in ([], [], ["--seed=1"], ["--dtype=bfloat16"]):
+    for more in ([], [], ["--seeds=1"], ["--dtype=bfloat16"]):
         assert command.main([*judged, f"--images={tmp_path / 'clean.npz'}", *more]) == 0
         tables.append(capsys.readouterr().out)
     head, _, means, intervals = tables[0].splitlines()
@@ -251,78 +288,3 @@ def test_the_protocol_of_bird_tells_kernels_apart_where_there_are_some(arguments
     rows = json.loads((tmp_path / "out" / "bird.json").read_text())
     assert all(0 < value < 1 for row in rows for value in row["kernel"])
     assert [len(row["kernel"]) for row in rows if row["method"].startswith("blind")] == [2, 2, 0, 0]
-
-
-def test_the_quality_that_is_published_is_what_a_user_gets_but_for_the_stride():
-    default, diip = QUALITY.entries
-    assert (default.settings("noise"), diip.settings("noise")) == (BlindSettings(), DIIPSettings(stride=200))
-    assert default.rules == (BlindSettings().stopping,) and diip.rules[0] == DIIPSettings().stopping
-
-
-def test_the_protocol_of_bird_compares_defaults_presets_and_the_truth():
-    entries = {entry.name: entry.settings for entry in BLIND.entries}
-    for entry in BLIND.entries:
-        assert entry.rules[0] == entry.settings("motion_blur").stopping
-    assert entries["DIIP"]("x4_blur") == DIIPSettings(stride=200)
-    for task in BLIND.tasks:
-        blind = entries["BIRD"](task)
-        assert blind == BIRDSettings(
-            degradation=blind.degradation, kernel_size=blind.kernel_size, scale=blind.scale, stride=200
-        )
-        told = {"degradation": blind.degradation, "scale": blind.scale, "stride": 200}
-        assert entries["BIRD, code preset"](task) == settings_named("bird", told, "code")
-        assert entries["BIRD, paper preset"](task) == settings_named(
-            "bird", {**told, "kernel_size": blind.kernel_size}, "paper"
-        )
-        image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-        degraded = degrade(task, image)
-        true = entries["BIRD, true kernel"](task)
-        assert (true is None) == (degraded.kernel is None)
-        assert true is None or degraded.kernel.shape == (true.kernel_size, true.kernel_size)
-        assert blind.degradation != "downsample" or degraded.scale == blind.scale
-        assert (blind.degradation == "mask") == (degraded.mask is not None)
-
-
-def test_the_table_of_methods_has_the_papers_tasks_and_tells_bird_the_truth():
-    assert {"noise", "x4", "x8", "jpeg", "raindrops", "deformation"} < {*METHODS.tasks}
-    entries = {entry.name: entry for entry in METHODS.entries}
-    assert {name: entry.images for name, entry in entries.items() if entry.images != 16} == {"DIP": 4}
-    assert entries["DIIP"].settings("x8") == DIIPSettings(stride=200)
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    for task in METHODS.tasks:
-        blind = entries["BIRD"].settings(task)
-        degraded = degrade(task, image)
-        nothing_to_learn = ("noise", "mixed_noise", "jpeg", "salt_and_pepper")
-        assert (blind is None) == (task in ("raindrops", "deformation", *nothing_to_learn))
-        if blind is not None:
-            assert (blind.degradation == "mask") == (degraded.mask is not None)
-            assert (blind.scale if blind.degradation == "downsample" else 1) == degraded.scale
-            blurred = blind.degradation in ("blur", "downsample")
-            assert (blind.kernel_size if blurred else 1) == (1 if degraded.kernel is None else len(degraded.kernel))
-
-
-def test_the_baselines_settings_are_among_those_that_were_swept():
-    reported = next(entry for entry in METHODS.entries if entry.name == "DreamClean")
-    assert reported.restorer("noise") in [entry.restorer("noise") for entry in DREAMCLEAN.entries]
-
-
-def test_ablations_change_one_thing_at_a_time():
-    base, *others = (entry.settings("noise") for entry in ABLATIONS.entries)
-    assert base == DIIPSettings(stride=200)
-    changed = [
-        {name for name, value in dataclasses.asdict(other).items() if value != getattr(base, name)} for other in others
-    ]
-    printed = {"learning_rate", "max_iterations", "stopping"}
-    assert changed == [{"stride"}, {"stride"}, {"project"}, printed, {"gradient"}]
-    assert all(each.max_iterations > each.k_min for each in (base, *others))
-    rules = [dataclasses.replace(base, **change) for change in ABLATIONS.entries[0].variants.values()]
-    assert {(rule.k_min, rule.eps) for rule in rules} == {(50, 1e-3), (150, 1e-3), (100, 5e-3), (100, 5e-4)}
-    assert all(rule.stopping == "paper" and rule.k_min < rule.max_iterations for rule in rules)
-
-
-def test_the_two_phase_study_has_the_papers_length_and_rate():
-    settings = [entry.settings("noise") for entry in TWO_PHASE.entries]
-    assert {each.max_iterations for each in settings} == {1500}
-    assert {each.learning_rate for each in settings[:2]} == {0.0015}
-    assert [each.gradient for each in settings[:2]] == ["detached", "full"] and isinstance(settings[2], DIPSettings)
-    assert TWO_PHASE.curves

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diip_jax.evaluate.corruptions import corrupt, degrade
+from diip_jax.degradations import corrupt, degrade
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 spec = importlib.util.spec_from_file_location("make_examples", EXAMPLES / "make_examples.py")
@@ -66,6 +66,7 @@ def test_similarity_maps_target_points_to_source_points():
         ("own_prior", r"20\.31 dB -> 21\.\d\d dB"),
         ("own_operator", r"2\d\.\d\d dB, gain 0\.[67]\d \(0\.8\)"),
         ("own_rule", r"share 0\.05: stalled after \d+ iterations, returned k = \d+\n"),
+        ("own_pairs", r"(?s)median \| 22\.28 .*diip \| 2\d\.\d\d .* 80 \|"),
         ("own_optimizer", r"2\d\.\d\d dB after 44 network evaluations"),
         ("warm_start", r"stopped: the callback ended the run; .*\n20 iterations; the same image as at once: True"),
     ],

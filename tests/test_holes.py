@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diip_jax.evaluate.corruptions.holes import CentreHole, RandomHoles
+from diip_jax.degradations.holes import CentreHole, RandomHoles
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from diip_jax import image_reading, image_samples
-from diip_jax.image_reading import ImageError, read_image, to_uint8, to_uint16
+from diip_jax.image_reading import ImageError, read_image
 from diip_jax.images import fit_to_size
+from diip_jax.pixels import to_uint8, to_uint16
 
 ROOT = Path(__file__).resolve().parent.parent
 

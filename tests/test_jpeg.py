@@ -6,7 +6,7 @@ from PIL import Image
 from skimage.color import rgb2gray
 from skimage.data import astronaut
 
-from diip_jax.evaluate.corruptions.jpeg import Jpeg
+from diip_jax.degradations.jpeg import Jpeg
 
 COLOUR = astronaut()[:48, 200:230]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diip_jax.evaluate.corruptions.noise import GaussianNoise, MixedNoise, SaltAndPepper
+from diip_jax.degradations.noise import GaussianNoise, MixedNoise, SaltAndPepper
 
 
 def test_gaussian_noise_has_its_size_and_is_white():

@@ -46,6 +46,11 @@ def test_noise_is_standard_normal_and_differs_between_images(faces):
     assert np.abs(correlations - np.eye(len(faces))).max() < 0.15
 
 
+def test_of_a_single_image_there_is_no_interval():
+    *_, intervals = noise_prediction.markdown("prior", np.array([50]), np.array([[0.1]])).splitlines()
+    assert intervals == "| 95 % interval | - | - |"
+
+
 def test_timesteps_follow_the_schedule():
     assert timesteps(Schedule()).tolist() == [50, 100, 200, 400, 600, 800]
     assert timesteps(Schedule(num_timesteps=4000)).tolist() == [200, 400, 800, 1600, 2400, 3200]

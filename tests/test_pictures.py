@@ -7,7 +7,8 @@ from command_line import picture
 from networks import uint8_images
 from PIL import Image
 
-from diip_jax.image_reading import ImageError, read_image, to_uint8
+from diip_jax.image_reading import ImageError, read_image
+from diip_jax.pixels import to_uint8
 from diip_jax.train.pictures import open_pictures
 
 

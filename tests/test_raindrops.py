@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diip_jax.evaluate.corruptions.raindrops import Raindrops
+from diip_jax.degradations.raindrops import Raindrops
 
 SIDE = 240
 

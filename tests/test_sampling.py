@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.measure import block_reduce
 
-from diip_jax.evaluate.corruptions.sampling import BlockMean
+from diip_jax.degradations.sampling import BlockMean
 
 
 @pytest.mark.parametrize("s", [2, 8])

@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 from networks import uint8_images
 
-from diip_jax import restore
-from diip_jax.commands.settings import BIRDSettings, DIIPSettings
-from diip_jax.evaluate import spread
-from diip_jax.evaluate.corruptions import degrade
-from diip_jax.evaluate.spread import markdown, restored_samples, spread_of
+from diip_jax.evaluate.spread import markdown, spread_of
 from diip_jax.metrics import psnr
 
 
@@ -28,36 +24,6 @@ def test_independent_errors_average_out_and_are_seen_in_the_spread():
     wrong = clean[:, None] + np.where(np.arange(32) < 16, 0, 60)[:, None].astype(np.uint8)
     narrow = rng.integers(0, 3, (2, 4, 32, 32, 3)).astype(np.uint8)
     assert np.abs(spread_of("noise", "DIIP", wrong + narrow, clean).correlation).max() < 0.1
-
-
-def test_samples_are_those_of_restore_and_restored_once(prior, clean, tmp_path, monkeypatch):
-    method = DIIPSettings(stride=500, max_iterations=3, stopping="budget")
-    told = []
-    first = restored_samples(tmp_path, prior, "noise", clean, method, 3, batch_size=1, report=told.append)
-    y = np.stack([degrade("noise", image).picture() for image in clean])
-    np.testing.assert_array_equal(first, restore(method.method(prior), y, samples=3).samples)
-    assert told == ["noise: 3 restorations of 2 images"]
-    calls = []
-    monkeypatch.setattr(
-        spread, "restore", lambda *given, **settings: calls.append(settings) or restore(*given, **settings)
-    )
-    again = restored_samples(tmp_path, prior, "noise", clean, method, 3, batch_size=1, report=told.append)
-    np.testing.assert_array_equal(first, again)
-    assert not calls and len(told) == 1
-    for changed, settings in (
-        (DIIPSettings(stride=500, max_iterations=3, stopping="paper"), {}),
-        (method, {"seed": 1}),
-    ):
-        restored_samples(tmp_path, prior, "noise", clean[:1], changed, 3, batch_size=1, **settings)
-    assert [each["seed"] for each in calls] == [0, 1]
-
-
-def test_a_method_is_given_the_mask_that_it_needs(prior, clean, tmp_path):
-    method = BIRDSettings(degradation="mask", stride=500, max_iterations=2)
-    samples = restored_samples(tmp_path, prior, "hole", clean[:1], method, 2)
-    degraded = degrade("hole", clean[0])
-    expected = restore(method.method(prior), degraded.picture()[None], {"mask": degraded.mask[None]}, samples=2).samples
-    np.testing.assert_array_equal(samples, expected)
 
 
 def test_the_table_has_gain_and_correlation(clean):

@@ -1,11 +1,10 @@
 """Quality of methods on corrupted images, and of a prior: `python -m diip_jax.evaluate --images=FILE.npz --first=64`.
 
-Prints two tables as markdown and keeps all that is computed in --output_dir, so that an interrupted run goes on where
-it stopped, and protocols share what they compute; --protocol=all fills all tables. How long it takes is said on stderr.
-`python -m diip_jax.evaluate.figures` with the same flags draws their figures. The corruptions, settings, rules and
-numbers of images are those of a protocol in `diip_jax.evaluate.protocol`:
+Prints two tables as markdown and keeps all that is computed in --output_dir, so that an interrupted evaluation goes on
+where it stopped, and protocols share what they compute; --protocol=all fills all tables. How long it takes is said on
+stderr. A protocol fixes the methods, their settings and rules, the corruptions and the numbers of images:
 
-    quality    DIIP as it is by default
+    quality    the default method, and DIIP
     bird       BIRD beside DIIP, where the kind of degradation is known
     methods    all methods on the papers' tasks
     dreamclean DreamClean's gamma and tau
@@ -13,109 +12,263 @@ numbers of images are those of a protocol in `diip_jax.evaluate.protocol`:
     rules      every stopping rule beside the best iterates
     two_phase  1500 iterations
 
+With --degraded its methods restore pictures of one's own instead, judged by those of the same names in --images.
+
 The first table is an overview: a row per method, a column per task, means of PSNR (dB) / SSIM / LPIPS. Columns of the
 second: means over the images with 95 % bootstrap intervals. "PSNR to input" tells a restoration from a copy. "below
-the best PSNR" and "above the best LPIPS" compare with the best iterate of the same trajectory, which an oracle that
-knows the clean image returns. LPIPS is AlexNet's. Seconds are those of an iteration without compilation, measured in a
-batch of up to eight images before the first run, times the iterations until the stop; network evaluations likewise, of
-the prior's network, or of the method's own. Memory is what XLA plans for such a batch: parameters, results and
-temporaries.
+the best PSNR" and "above the best LPIPS" compare with the best iterate of the same run, which an oracle that knows the
+clean image returns. LPIPS is AlexNet's. Seconds are the median iteration's of a batch of up to eight images times the
+iterations until the stop; network evaluations are counted until there, of the prior's network, or of the method's own.
+Memory is what XLA plans for such a batch: parameters, results and temporaries. With --seeds=0,1,2 every corruption and
+restoration is done under three seeds: an image's values are means over them, and a column tells how far seeds differ.
 
-With --samples=4 it prints instead what several restorations of an image are worth: how much nearer their mean is to
-the clean image than one of them, and how well their standard deviation tells where it is wrong. The method is the one
-that the README advises for the task: BIRD where its operator has something to learn or to know, else DIIP.
+--figures draws instead, from what the tables computed: PROTOCOL-picture1.png, ..., the first images (--pictures)
+restored by every method (rows; by an entry's first rule) on every task (columns); of two_phase also
+PROTOCOL-curves.png, PSNR, loss and Laplacian variance at every iteration, and PROTOCOL-iterates.png.
 
-With --prior it prints instead how well the prior predicts noise on the images: the mean squared error at six timesteps,
-by which checkpoints can be compared. Nothing is kept then.
+--samples=4 tells instead what several restorations of an image are worth: how much nearer their mean is to the clean
+image than one of them, and how well their standard deviation tells where it is wrong. The method is the one that the
+README advises for the task: BIRD where its operator has something to learn or to know, else DIIP.
+
+--prior tells instead how well the prior predicts noise on the images: the mean squared error at six timesteps, by which
+checkpoints can be compared. Nothing is kept then.
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags
 
 from diip_jax import command, startup
-from diip_jax.evaluate import noise_prediction, options, spread
-from diip_jax.evaluate.corruptions import CORRUPTIONS
-from diip_jax.evaluate.protocol import SAMPLED, advised
-from diip_jax.evaluate.runs import compute, jobs_of, table
-from diip_jax.evaluate.table_text import markdown, overview
-from diip_jax.images import write_json, write_text
-from diip_jax.prior import bundled_checkpoint
+from diip_jax.degradations import CORRUPTIONS
+from diip_jax.evaluate import figures, noise_prediction, spread
+from diip_jax.evaluate.protocols import PROTOCOLS, Entry, Protocol, advised
+from diip_jax.evaluate.report import markdown, overview
+from diip_jax.evaluate.restorers import Samples
+from diip_jax.evaluate.run import Store
+from diip_jax.evaluate.tables import Study, compute, jobs_of, table
+from diip_jax.evaluate.task import Task, corrupted, pairs, read_clean
+from diip_jax.images import check_writable, write_image, write_json, write_text
+from diip_jax.metrics import lpips
+from diip_jax.prior import Prior, bundled_checkpoint
 
 PROGRAM = "diip_jax.evaluate"
+_ALL = "all"
+_PAIRS = "pairs"
+# Of which several restorations are compared: two tasks for DIIP, two for BIRD.
+SAMPLED = ("noise", "jpeg", "motion_blur", "hole")
+# Flags that have no effect with another.
+_NOT_WITH = {
+    "prior": "protocol tasks entry severity degraded output_dir samples figures pictures cell",
+    "samples": "protocol entry degraded figures pictures cell",
+    "degraded": "tasks severity",
+}
+
+
+class _Selection(NamedTuple):
+    """A protocol, or a part of it.
+
+    Attributes:
+        name: of its files. Those of a part do not overwrite those of the whole.
+    """
+
+    name: str
+    protocol: Protocol
+    entries: Sequence[Entry]
+    tasks: Sequence[str]
 
 
 def _flag_values() -> flags.FlagValues:
-    values = options.flag_values()
-    flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", flag_values=values)
-    flags.DEFINE_integer(
-        "samples", None, "what so many restorations of an image are worth", lower_bound=2, flag_values=values
-    )
+    values = command.prior_flags()
+    own: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_string("images", None, "clean images: a folder, a glob, or an .npz that holds `images`", **own)
+    flags.DEFINE_string("degraded", None, "a folder of degraded images, named as the clean ones in --images", **own)
+    flags.DEFINE_integer("first", 0, "leave out this many images at the beginning", lower_bound=0, **own)
+    flags.DEFINE_integer("count", None, "at most so many of the rest; without it all", lower_bound=1, **own)
+    flags.DEFINE_enum("protocol", "quality", [*PROTOCOLS, _ALL], "what is compared", **own)
+    flags.DEFINE_list("tasks", None, "corruptions; without it those of the protocol", **own)
+    flags.DEFINE_integer("severity", None, "of the corruptions; without it the standard one", **own)
+    flags.DEFINE_multi_string("entry", [], "only these entries of the protocol; repeatable", **own)
+    flags.DEFINE_list("seeds", ["0"], "of corruptions and restorations; of the noise of --prior", **own)
+    flags.DEFINE_string("output_dir", "results", "what is computed, and what is made of it", **own)
+    flags.DEFINE_boolean("figures", False, "draw what the tables computed", **own)
+    flags.DEFINE_integer("pictures", 2, "with --figures: of how many images there are pictures", lower_bound=0, **own)
+    flags.DEFINE_integer("cell", 128, "with --figures: side of an image in them, in pixels", lower_bound=1, **own)
+    flags.DEFINE_integer("samples", None, "what so many restorations of an image are worth", lower_bound=2, **own)
+    flags.DEFINE_boolean("prior", False, "how well the prior predicts noise on the images", **own)
     return values
 
 
-def _refuse(values: flags.FlagValues, names: Sequence[str], mode: str) -> None:
-    given = [f"--{name}" for name in names if values[name].present]
-    if given:
-        raise command.UsageError(f"{', '.join(given)}: no effect with {mode}; leave it out")
+def _evaluate(values: flags.FlagValues) -> None:
+    if not values.images:
+        raise command.UsageError("--images is missing: give a folder, a glob or an .npz of clean images")
+    for mode, names in _NOT_WITH.items():
+        given = [f"--{name}" for name in names.split() if values[name].present] if values[mode].value else []
+        if given:
+            raise command.UsageError(f"{', '.join(given)}: no effect with --{mode}; leave it out")
+    of_figures = [f"--{name}" for name in ("pictures", "cell") if values[name].present and not values.figures]
+    if of_figures:
+        raise command.UsageError(f"{', '.join(of_figures)}: no effect without --figures; leave it out")
+    tell = _noise_prediction if values.prior else _samples if values.samples else _tables
+    try:
+        tell(values)
+    except ImportError as error:  # of an optional package: it says what to install
+        raise command.UsageError(str(error)) from error
 
 
-def _print_noise_prediction(values: flags.FlagValues) -> None:
-    _refuse(values, (*options.OF_PROTOCOLS, "samples"), "--prior")
+def _noise_prediction(values: flags.FlagValues) -> None:
+    seed = _one_seed(values, "--prior")
     prior = command.prior_of(values)
-    clean = options.clean_images(values, prior)
+    clean = _clean(values, prior)
     t = noise_prediction.timesteps(prior.schedule)
-    errors = noise_prediction.noise_prediction_errors(prior, clean, t, values.seed)
+    errors = noise_prediction.noise_prediction_errors(prior, clean, t, seed)
     name = Path(values.checkpoint or bundled_checkpoint()).name
     print(noise_prediction.markdown(f"{name}, {prior.dtype}, {len(clean)} images", t, errors), end="")
 
 
-def _print_spread(values: flags.FlagValues) -> None:
-    _refuse(values, ("protocol", "entry"), "--samples")
-    tasks = options.tasks_of(values, SAMPLED, tuple(CORRUPTIONS))
-    study = options.study(values, perceptual=False)
+def _samples(values: flags.FlagValues) -> None:
+    seed = _one_seed(values, "--samples")
+    tasks = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
+    study = _study(values, tasks, perceptual=False)
     rows = []
-    for task in tasks:
-        method = advised(task)
-        samples = spread.restored_samples(
-            study.folder / "samples",
-            study.prior,
-            task,
-            study.clean,
-            method,
-            values.samples,
-            seed=study.seed,
-            severity=study.severity,
-            report=options.report,
-        )
-        rows.append(spread.spread_of(task, type(method).__name__.removesuffix("Settings"), samples, study.clean))
+    for name in tasks:
+        task = study.tasks[name][seed]
+        restorer = Samples(study.prior, advised(name), values.samples)
+        left = sum(study.store.missing(restorer, task, seed).values())
+        if left:
+            _report(f"{name}: {values.samples} restorations of {left} images")
+        run = study.store.run(restorer, task, seed)
+        rows.append(spread.spread_of(name, restorer.decides["method"], run.images, task.clean))
     text = spread.markdown(rows, values.samples)
-    write_text(study.folder / f"samples{values.samples}.md", text)
+    write_text(_folder(values) / f"samples{values.samples}.md", text)
     print(text, end="")
 
 
-def _print_tables(values: flags.FlagValues) -> None:
-    selections = options.selections(values)
-    study = options.study(values)
-    jobs = {selection.name: jobs_of(selection.entries, selection.tasks, study) for selection in selections}
-    compute([job for of_one in jobs.values() for job in of_one], options.report)
-    for selection in selections:
-        rows = table(jobs[selection.name], study, selection.tasks)
+def _tables(values: flags.FlagValues) -> None:
+    selections = _selections(values)
+    study = _study(values, [task for each in selections for task in each.tasks], perceptual=not values.figures)
+    side = max(study.prior.image_shape[:2])
+    if values.figures and values.cell < side:
+        raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
+    jobs = {each.name: jobs_of(each.entries, each.tasks, study) for each in selections}
+    compute([job for of_one in jobs.values() for job in of_one], study, _report)
+    for each in selections:
+        path = _folder(values) / each.name
+        if values.figures:
+            of_first = [job for job in jobs[each.name] if job.seed == _seeds(values)[0]]
+            drawn = figures.draw(of_first, study, values.pictures, values.cell, each.protocol.curves)
+            for name, picture in drawn.items():
+                write_image(f"{path}-{name}.png", picture)
+                print(f"{path}-{name}.png")
+            continue
+        rows = table(jobs[each.name], each.tasks, study)
         text = f"{overview(rows)}\n{markdown(rows)}"
-        write_text(study.folder / f"{selection.name}.md", text)
-        write_json(study.folder / f"{selection.name}.json", [dataclasses.asdict(row) for row in rows])
+        write_text(f"{path}.md", text)
+        write_json(f"{path}.json", [dataclasses.asdict(row) for row in rows])
         if len(selections) > 1:
-            print(f"## {selection.name}\n")
-        print(text, end="" if selection is selections[-1] else "\n")
+            print(f"## {each.name}\n")
+        print(text, end="" if each is selections[-1] else "\n")
 
 
-def _evaluate(values: flags.FlagValues) -> None:
-    options.check_images_given(values)
-    with options.extras_asked_for():
-        printed = _print_noise_prediction if values.prior else _print_spread if values.samples else _print_tables
-        printed(values)
+def _selections(values: flags.FlagValues) -> list[_Selection]:
+    """The protocols that the flags name, with the entries and tasks of each."""
+    if values.protocol != _ALL:
+        return [_selection(values, values.protocol)]
+    given = [f"--{name}" for name in ("tasks", "entry") if values[name].present]
+    if given:
+        raise command.UsageError(f"{', '.join(given)}: protocols differ in it; name one with --protocol")
+    return [_selection(values, name) for name in PROTOCOLS]
+
+
+def _selection(values: flags.FlagValues, name: str) -> _Selection:
+    protocol = PROTOCOLS[name]
+    entries = [entry for entry in protocol.entries if not values.entry or entry.name in values.entry]
+    if len(entries) < len(set(values.entry)) or not entries:
+        expected = "; ".join(entry.name for entry in protocol.entries)
+        raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
+    tasks = [_PAIRS] if values.degraded else _tasks(values, protocol.tasks, protocol.possible)
+    parts = [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
+    severity = [] if values.severity is None else [f"severity{values.severity}"]
+    seeds = [] if _seeds(values) == [0] else [f"seeds{'_'.join(map(str, _seeds(values)))}"]
+    own = [_PAIRS] if values.degraded else []
+    return _Selection("-".join([name, *own, *severity, *seeds, *parts]), protocol, entries, tasks)
+
+
+def _tasks(values: flags.FlagValues, default: Sequence[str], possible: Sequence[str]) -> Sequence[str]:
+    """The corruptions that the flags name."""
+    tasks = default if values.tasks is None else values.tasks
+    if not tasks or not {*tasks} <= {*possible}:
+        raise command.UsageError(f"--tasks={','.join(tasks)}: expected of {', '.join(possible)}")
+    severities = min(len(CORRUPTIONS[task].severities) for task in tasks)
+    if values.severity is not None and not 1 <= values.severity <= severities:
+        raise command.UsageError(f"--severity={values.severity}: expected 1 .. {severities}")
+    return tasks
+
+
+def _seeds(values: flags.FlagValues) -> list[int]:
+    if not values.seeds or not all(seed.isdecimal() for seed in values.seeds):
+        raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected whole numbers from 0 on, as in 0,1,2")
+    return list(dict.fromkeys(map(int, values.seeds)))
+
+
+def _one_seed(values: flags.FlagValues, mode: str) -> int:
+    if len(_seeds(values)) > 1:
+        raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected one with {mode}")
+    return _seeds(values)[0]
+
+
+def _study(values: flags.FlagValues, names: Sequence[str], perceptual: bool) -> Study:
+    """The prior, the tasks of these names and the folder that the flags say.
+
+    Args:
+        perceptual: with LPIPS; it is left out where it cannot be had, and said so.
+    """
+    check_writable(_folder(values))
+    prior = command.prior_of(values)
+    tasks: dict[str, dict[int, Task]] = {}
+    if values.degraded:
+        own = pairs(values.degraded, values.images, prior.image_shape[:2], _PAIRS)
+        tasks[_PAIRS] = dict.fromkeys(_seeds(values), own[_chosen(values, len(own))])
+    else:
+        clean = _clean(values, prior)
+        for name in dict.fromkeys(names):
+            tasks[name] = {seed: corrupted(name, clean, seed, values.severity) for seed in _seeds(values)}
+    image = next(iter(tasks.values()))[_seeds(values)[0]].clean[0]
+    return Study(prior, Store(_folder(values) / "runs"), tasks, perceptual and _has_lpips(image))
+
+
+def _clean(values: flags.FlagValues, prior: Prior) -> np.ndarray:
+    """The clean images that the flags name, `[N, H, W, 3]` uint8; at least one."""
+    clean = read_clean(values.images, prior.image_shape[:2])
+    return clean[_chosen(values, len(clean))]
+
+
+def _chosen(values: flags.FlagValues, count: int) -> slice:
+    if values.first >= count:
+        raise command.UsageError(f"--first={values.first}: no image is left")
+    return slice(values.first, None if values.count is None else values.first + values.count)
+
+
+def _folder(values: flags.FlagValues) -> Path:
+    return command.expanded("output_dir", values.output_dir)
+
+
+def _has_lpips(image: np.ndarray) -> bool:
+    try:
+        lpips(image, image)
+    except (ImportError, ValueError) as error:
+        _report(f"LPIPS is left out: {error}")
+        return False
+    return True
+
+
+def _report(line: str) -> None:
+    """To stderr, where the course of an evaluation is told."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:

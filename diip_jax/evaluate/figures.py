@@ -1,95 +1,178 @@
-"""Figures of the evaluation: `python -m diip_jax.evaluate.figures --images=FILE.npz --first=64 --protocol=two_phase`.
+"""Figures of the evaluation as pictures: grids of restored images, iterates, and curves over the iterations."""
 
-Takes the flags of `python -m diip_jax.evaluate` and draws from what that command has computed with them; what is
-missing is computed first. --protocol=all draws the figures of all protocols. In --output_dir:
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-    PROTOCOL-picture1.png, ...  the first images (--pictures), restored by every method (rows; trajectories by the
-                                entry's first rule) on every task (columns)
-    PROTOCOL-curves.png         PSNR, loss and Laplacian variance at every iteration, mean over the images: two_phase
-    PROTOCOL-iterates.png       iterates of the first image: two_phase
-"""
-
-from collections.abc import Sequence
-
+import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from diip_jax import command, startup
-from diip_jax.evaluate import drawings, options
-from diip_jax.evaluate.entries import Job, Study, TrajectoryJob
-from diip_jax.evaluate.options import Selection
-from diip_jax.evaluate.runs import compute, jobs_of
-from diip_jax.images import write_image
+from diip_jax.evaluate.run import Run
+from diip_jax.evaluate.tables import Job, Study
+from diip_jax.evaluate.task import Task
+from diip_jax.metrics import psnr
+from diip_jax.pixels import from_uint8
+from diip_jax.plugs.rules import laplacian_variance
+from diip_jax.report import montage
 
-PROGRAM = "diip_jax.evaluate.figures"
+# The colours of Okabe and Ito, which colour-blind people can tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_INK = "#24292f"
+_PANEL = 3.2, 2.5  # inches, width and height
+DPI = 100
 
-
-def _flag_values() -> flags.FlagValues:
-    values = options.flag_values()
-    flags.DEFINE_integer("pictures", 2, "of how many images there are pictures", lower_bound=0, flag_values=values)
-    flags.DEFINE_integer("cell", 128, "side of an image in them, in pixels", lower_bound=1, flag_values=values)
-    return values
-
-
-def _draw(values: flags.FlagValues) -> None:
-    options.check_images_given(values)
-    with options.extras_asked_for():
-        _draw_selections(values)
+# What is drawn: name, title, log scale.
+_QUANTITIES = (
+    ("psnr", "PSNR (dB)", False),
+    ("loss", "Loss", True),
+    ("laplacian_variance", "Laplacian variance", True),
+)
 
 
-def _draw_selections(values: flags.FlagValues) -> None:
-    selections = options.selections(values)
-    study = options.study(values, perceptual=False)
-    side = max(study.clean.shape[1:3])
-    if values.cell < side:
-        raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
-    jobs = {selection.name: jobs_of(selection.entries, selection.tasks, study) for selection in selections}
-    compute([job for of_one in jobs.values() for job in of_one], options.report)
-    for selection in selections:
-        _draw_pictures(selection, jobs[selection.name], study, values.pictures, values.cell)
-        if selection.protocol.curves:
-            _draw_curves(selection, jobs[selection.name], study, values.cell)
+def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bool) -> dict[str, np.ndarray]:
+    """The figures of a protocol by name, `[H, W, 3]` uint8 each.
 
-
-def _draw_pictures(selection: Selection, jobs: Sequence[Job], study: Study, count: int, cell: int) -> None:
-    count = min(count, len(study.clean))
-    inputs = {task: [each.picture() for each in study.degraded(task, count)] for task in selection.tasks}
-    restored = {(job.name, job.task): job.pictures() for job in jobs}
-    for i in range(count):
+    Args:
+        jobs: of one seed.
+        pictures: of how many images.
+        cell: side of an image in the pictures, in pixels.
+        curves: also those of the iterations.
+    """
+    tasks = {job.task.name: study.tasks[job.task.name][job.seed] for job in jobs}
+    restored: dict[str, dict[str, np.ndarray]] = {}
+    for job in jobs if pictures else ():
+        restored.setdefault(job.entry.name, {})[job.task.name] = job.pictures(study)
+    clean, drawn = next(iter(tasks.values())).clean, {}
+    for i in range(min(pictures, len(clean))):
         # An entry may have fewer images than are asked for.
         methods = {
-            entry.name: {
-                task: images[i] for (name, task), images in restored.items() if name == entry.name and i < len(images)
-            }
-            for entry in selection.entries
+            method: {name: images[i] for name, images in of_tasks.items() if i < len(images)}
+            for method, of_tasks in restored.items()
         }
-        given = {task: images[i] for task, images in inputs.items()}
-        _write(
-            study, f"{selection.name}-picture{i + 1}", drawings.methods_picture(study.clean[i], given, methods, cell)
-        )
+        inputs = {name: task.y[i] for name, task in tasks.items()}
+        drawn[f"picture{i + 1}"] = methods_picture(clean[i], inputs, methods, cell)
+    if curves:
+        runs: dict[str, dict[str, Run]] = {name: {} for name in tasks}
+        for job in jobs:
+            if job.restorer.rules(job.entry.rules):
+                runs[job.task.name][job.entry.name] = job.run(study)
+        drawn |= {"curves": curves_picture(tasks, runs), "iterates": iterates_picture(tasks, runs, cell)}
+    return drawn
 
 
-def _draw_curves(selection: Selection, jobs: Sequence[Job], study: Study, cell: int) -> None:
-    runs: dict[str, dict] = {task: {} for task in selection.tasks}
-    for job in jobs:
-        if isinstance(job, TrajectoryJob):
-            runs[job.task][job.name] = job.trajectory()
-    curves = {task: {name: drawings.curves_of(run) for name, run in of_task.items()} for task, of_task in runs.items()}
-    levels = {task: drawings.levels_of(next(iter(of_task.values()))) for task, of_task in runs.items()}
-    _write(study, f"{selection.name}-curves", drawings.curves_picture(curves, levels))
-    _write(study, f"{selection.name}-iterates", drawings.iterates_picture(runs, cell))
+def curves_of(task: Task, run: Run) -> dict[str, np.ndarray]:
+    """By name `[K]`, the mean over the images at every iterate: "psnr" (dB), "loss", "laplacian_variance"."""
+    pairs = zip(run.images, task.clean[: len(run.images)], strict=True)
+    curves = [[psnr(x, clean) for x in of_image] for of_image, clean in pairs]
+    found = {"psnr": curves, "loss": run.loss, "laplacian_variance": run.laplacian_variance}
+    return {name: np.mean(values, axis=0) for name, values in found.items() if values is not None}
 
 
-def _write(study: Study, name: str, picture: np.ndarray) -> None:
-    path = study.folder / f"{name}.png"
-    write_image(path, picture)
-    print(path)
+def levels_of(task: Task) -> dict[str, dict[str, float]]:
+    """What curves are compared with: quantity -> label -> the mean over the images of the input, and of the clean."""
+    sharpness = {
+        label: float(np.mean([laplacian_variance(jnp.asarray(from_uint8(image))) for image in images]))
+        for label, images in (("input", task.y), ("clean", task.clean))
+    }
+    inputs = np.mean([psnr(y, clean) for y, clean in zip(task.y, task.clean, strict=True)])
+    return {"psnr": {"input": float(inputs)}, "laplacian_variance": sharpness}
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
-    return command.run(PROGRAM, str(__doc__), _flag_values(), _draw, arguments)
+def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Run]]) -> np.ndarray:
+    """One column per task, one row per quantity, one curve per method; the iteration on a logarithmic axis from 1.
+
+    The input's and the clean images' levels are horizontal lines.
+
+    Args:
+        runs: task -> method -> run. At most six methods.
+
+    Returns:
+        `[H, W, 3]` uint8, of 320 x 250 pixels a panel.
+
+    Raises:
+        ValueError: no runs, or more methods than colours.
+        ImportError: matplotlib is missing.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('curves need matplotlib; run: pip install "diip_jax[plots]"') from error
+    methods = list(dict.fromkeys(method for of_task in runs.values() for method in of_task))
+    if not 1 <= len(methods) <= len(_COLOURS):
+        raise ValueError(f"curves of {len(methods)} methods: expected 1 .. {len(_COLOURS)}")
+    size = _PANEL[0] * len(runs), _PANEL[1] * len(_QUANTITIES)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(len(_QUANTITIES), len(runs), squeeze=False)
+    for column, (name, of_task) in enumerate(runs.items()):
+        curves = {method: curves_of(tasks[name], run) for method, run in of_task.items()}
+        levels = levels_of(tasks[name])
+        panels[0, column].set_title(name, fontsize=11, color=_INK)
+        panels[-1, column].set_xlabel("iteration", fontsize=10, color=_INK)
+        for axes, (quantity, title, log) in zip(panels[:, column], _QUANTITIES, strict=True):
+            for method, values in curves.items():
+                colour = _COLOURS[methods.index(method)]
+                axes.plot(1 + np.arange(len(values[quantity])), values[quantity], color=colour, label=method)
+            for label, level in levels.get(quantity, {}).items():
+                style = {"input": "--", "clean": ":"}[label]
+                axes.axhline(level, color=_INK, linewidth=1, linestyle=style, label=label)
+            _set_axes(axes, log)
+            if column == 0:
+                axes.set_ylabel(title, fontsize=10, color=_INK)
+    # The last row has every line.
+    handles, labels = panels[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-if __name__ == "__main__":
-    startup.run(main)
+def _set_axes(axes: Any, log: bool) -> None:
+    axes.set_xscale("log")
+    if log:
+        axes.set_yscale("log", nonpositive="mask")
+    axes.tick_params(which="both", labelsize=8, colors=_INK)
+    axes.grid(True, color="#e3e6ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def iterates_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Run]], cell: int) -> np.ndarray:
+    """Of the first image: the input, iterates 10, 30, 100, 300, ... and the last, the clean one; a row per run.
+
+    Args:
+        runs: task -> method -> run.
+        cell: side of an image in the picture, in pixels.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    longest = max(run.images.shape[1] for of_task in runs.values() for run in of_task.values())
+    shown = sorted({k for k in (10, 30, 100, 300, 1000, 3000) if k < longest} | {longest})
+    rows, labels = [], []
+    for name, of_task in runs.items():
+        for method, run in of_task.items():
+            iterates = run.images[0]
+            chosen = [iterates[min(k, len(iterates)) - 1] for k in shown]
+            rows.append([tasks[name].y[0], *chosen, tasks[name].clean[0]])
+            labels.append(f"{name}\n{method}")
+    return montage(rows, labels, ["input", *map(str, shown), "clean"], cell)
+
+
+def methods_picture(
+    clean: np.ndarray, inputs: Mapping[str, np.ndarray], restored: Mapping[str, Mapping[str, np.ndarray]], cell: int
+) -> np.ndarray:
+    """A row per method, a column per task; the input above, the clean image below.
+
+    Args:
+        clean: `[H, W, C]` uint8.
+        inputs: task -> the degraded image.
+        restored: method -> task -> image; a task may be missing, its cell is then blank.
+        cell: side of an image in the picture, in pixels.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    blank = np.full_like(clean, 255)
+    rows: list[Sequence[np.ndarray]] = [[*inputs.values()]]
+    rows += [[of_method.get(task, blank) for task in inputs] for of_method in restored.values()]
+    rows.append([clean] * len(inputs))
+    return montage(rows, ["input", *restored, "clean"], [*inputs], cell)

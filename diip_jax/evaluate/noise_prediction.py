@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Array, Float, Image, Int
-from diip_jax.evaluate.table_text import piped
+from diip_jax.evaluate.report import piped
 from diip_jax.metrics import mean_interval
+from diip_jax.pixels import from_uint8
 from diip_jax.prior import Prior
 from diip_jax.schedule import Schedule
 
@@ -45,7 +46,7 @@ def noise_prediction_errors(prior: Prior, images: np.ndarray, t: np.ndarray, see
     alpha_bar = jnp.asarray(prior.schedule.alpha_bar[t], jnp.float32)
     # Image by image, all timesteps at once: a program of one shape, and no figure depends on its company.
     errors = [
-        _errors(prior, jnp.asarray(image / np.float32(127.5) - 1), noise_of(image, seed), jnp.asarray(t), alpha_bar)
+        _errors(prior, jnp.asarray(from_uint8(image)), noise_of(image, seed), jnp.asarray(t), alpha_bar)
         for image in images
     ]
     return np.asarray(errors, np.float64)
@@ -68,6 +69,6 @@ def markdown(name: str, t: np.ndarray, errors: np.ndarray) -> str:
         ["t", *map(str, t), "mean"],
         ["---"] * (len(columns) + 1),
         [name, *(f"{column.mean():.6f}" for column in columns)],
-        ["95 % interval", *(f"{low:.6f} .. {high:.6f}" for low, high in intervals)],
+        ["95 % interval", *(f"{low:.6f} .. {high:.6f}" if high < np.inf else "-" for low, high in intervals)],
     ]
     return piped(rows)

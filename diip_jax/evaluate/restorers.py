@@ -1,33 +1,156 @@
-"""The baselines of `diip_jax.evaluate.baselines` as entries take them, see `diip_jax.evaluate.one_shot.Restorer`."""
+"""Restorers: methods of the loop, whose every iterate is kept, and what they are compared with."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal, get_args
+import functools
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
+import jax
 import numpy as np
 
-from diip_jax.evaluate.baselines import classical
+from diip_jax.commands.settings import Settings
+from diip_jax.evaluate import baselines
+from diip_jax.evaluate.run import Restorer, Run
+from diip_jax.evaluate.task import Task
 from diip_jax.methods import DreamClean
-from diip_jax.prior import Prior
-from diip_jax.restore import restore
-from diip_jax.solve.cost import sampler_memory
+from diip_jax.pixels import from_uint8, to_uint8
+from diip_jax.plugs.rules import Never, Rule
+from diip_jax.prior import Prior, identity_of
+from diip_jax.restore import View, every, restore
+from diip_jax.solve.cost import compile_loop, sampler_memory
+from diip_jax.solve.inputs import estimated
+from diip_jax.solve.problem import Problem
 
-Name = Literal["non_local_means", "total_variation", "unsupervised_wiener"]
-
-_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "non_local_means": classical.non_local_means,
-    "total_variation": classical.total_variation,
-    "unsupervised_wiener": classical.unsupervised_wiener,
-}
+# Settings that change no iterate: of stopping rules, and of memory.
+_OF_RULES = (
+    "stopping k_min eps robust_eps smoothing patience window explained sharpness_ratio fully_explained tau "
+    "loss_threshold remat"
+).split()
 
 
 @dataclasses.dataclass(frozen=True)
-class Classical:
-    """A function of `diip_jax.evaluate.baselines.classical`, with its defaults; no network takes part.
+class Loop(Restorer):
+    """Every iterate of a method of the loop, to the end of its budget: any stopping rule can be judged on them.
 
     Attributes:
-        name: the function's.
+        settings: `max_iterations` is the number of iterates. A method whose operator down-samples is given the
+            observations at their own size; one that needs a mask or a kernel, the true one, and without one its run
+            raises a ValueError.
     """
+
+    prior: Prior
+    settings: Settings
+
+    def __call__(self, task: Task, seed: int) -> Run:
+        problem, (y, known) = self._problem, self._given(task)
+        kernel = ("kernel",) if "kernel" in estimated(problem.operator, self.prior.image_shape) else ()
+        save = ("loss", "laplacian_variance", *kernel)
+        iterates, evaluations, seconds = [], [], []
+        ended = time.monotonic()
+
+        def keep(seen: View) -> None:
+            nonlocal ended
+            seconds.append(time.monotonic() - ended)
+            iterates.append(to_uint8(seen.current()))
+            evaluations.append(seen.evaluations)
+            ended = time.monotonic()
+
+        traces = restore(problem, y, known, seed=seed, save=save, callback=every(1, keep)).traces
+        program = compile_loop(problem, from_uint8(y), known, save)
+        # The first iteration waits for the compiler. Where all images have diverged there are no more.
+        usual, length = np.median(seconds[1:] or seconds) / len(task), self.settings.max_iterations
+        lacking = length - len(iterates)
+        return Run(
+            images=np.stack(iterates + lacking * iterates[-1:], axis=1),
+            evaluations=np.stack(evaluations + lacking * evaluations[-1:], axis=1),
+            seconds=np.tile(usual * (1 + np.arange(length)), (len(task), 1)),
+            memory_bytes=np.full(len(task), program.devices * program.memory_bytes),
+            loss=traces["loss"][:, 0],
+            laplacian_variance=traces["laplacian_variance"][:, 0],
+            kernels=traces["kernel"][:, 0] if kernel else None,
+        )
+
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        settings = {name: value for name, value in dataclasses.asdict(self.settings).items() if name not in _OF_RULES}
+        name = type(self.settings).__name__.removesuffix("Settings")
+        return {"method": name, "settings": settings, **_told(self.prior)}
+
+    @property
+    def evaluations(self) -> int:
+        generator = self._problem.generator
+        return generator.first_evaluations + self.settings.max_iterations * generator.evaluations
+
+    def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
+        return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}
+
+    def seen(self, task: Task) -> np.ndarray:
+        y, known = self._given(task)
+        return np.asarray(jax.vmap(self._problem.operator.visible)(from_uint8(y), known))
+
+    @property
+    def _problem(self) -> Problem:
+        return dataclasses.replace(self.settings.method(self.prior).problem(), rule=Never())
+
+    def _given(self, task: Task) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(y, args) of the method."""
+        for name in self.settings.needs:
+            if name not in task.known:
+                raise ValueError(f"task {task.name!r} has no {name}, which the method needs to know")
+        y = task.observed if self.settings.operator().scale > 1 else task.y
+        return y, {name: task.known[name] for name in self.settings.needs}
+
+
+# The same object every time: what is compiled for a rule is compiled once.
+@functools.lru_cache
+def _rule(settings: Settings) -> Rule:
+    return settings.rule()
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples(Loop):
+    """Several restorations of each image, from different random numbers, each stopped by the method's own rule."""
+
+    count: int
+
+    def __call__(self, task: Task, seed: int) -> Run:
+        y, known = self._given(task)
+        return Run.of(restore(self.settings.method(self.prior), y, known, seed=seed, samples=self.count))
+
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        return {**super().decides, "settings": dataclasses.asdict(self.settings), "samples": self.count}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled(Restorer):
+    """A method without iterates."""
+
+    method: DreamClean
+
+    def __call__(self, task: Task, seed: int) -> Run:
+        restore(self.method, task.y, seed=seed)  # to compile it
+        run = Run.of(restore(self.method, task.y, seed=seed))
+        memory = sampler_memory(self.method, from_uint8(task.y))
+        return dataclasses.replace(run, memory_bytes=np.full(len(task), memory))
+
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        settings = {field.name: getattr(self.method, field.name) for field in dataclasses.fields(self.method)}
+        return {"method": type(self.method).__name__, "settings": settings, **_told(settings.pop("prior"))}
+
+    @property
+    def evaluations(self) -> int:
+        return self.method.evaluations
+
+
+Name = Literal["non_local_means", "total_variation", "unsupervised_wiener"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classical(Restorer):
+    """The function of this name in `diip_jax.evaluate.baselines`, with its defaults; there is no network."""
 
     name: Name
 
@@ -35,39 +158,16 @@ class Classical:
         if self.name not in get_args(Name):
             raise ValueError(f"name={self.name!r}: expected one of {', '.join(get_args(Name))}")
 
-    def restore(self, prior: Prior, y: np.ndarray, seed: int) -> np.ndarray:
-        """Restored images `[n, H, W, C]` uint8. Raises ImportError where scikit-image is missing."""
-        return _FUNCTIONS[self.name](y)
+    def __call__(self, task: Task, seed: int) -> Run:
+        began = time.monotonic()
+        restored = getattr(baselines, self.name)(task.y)
+        return Run.of(restored, time.monotonic() - began)
 
-    def evaluations(self, prior: Prior) -> int:
-        """None."""
-        return 0
-
-    def memory_bytes(self, prior: Prior, y: np.ndarray) -> int | None:
-        """Not known: it is no program of XLA."""
-        return None
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        return {"method": self.name}
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampled:
-    """DreamClean, with its settings."""
-
-    gamma: float = 0.8
-    tau: int = 50
-    corrections: int = 1
-    stride: int = 10
-
-    def _method(self, prior: Prior) -> DreamClean:
-        return DreamClean(prior, **dataclasses.asdict(self))
-
-    def restore(self, prior: Prior, y: np.ndarray, seed: int) -> np.ndarray:
-        """Restored images `[n, H, W, C]` uint8."""
-        return restore(self._method(prior), y, seed=seed).images
-
-    def evaluations(self, prior: Prior) -> int:
-        """Of the prior's network, for an image."""
-        return self._method(prior).evaluations
-
-    def memory_bytes(self, prior: Prior, y: np.ndarray) -> int | None:
-        """What XLA plans for so many images."""
-        return sampler_memory(self._method(prior), y / np.float32(127.5) - np.float32(1))
+def _told(prior: Prior) -> dict[str, Any]:
+    """What tells a prior from others."""
+    return {"prior": identity_of(prior), "class": prior.class_label, "dtype": prior.dtype}

@@ -1,201 +1,150 @@
-"""Stopping rules replayed on trajectories, and the rows of a table: the quality and the cost of restored images."""
+"""What a table needs: its runs, computed where they are missing, and their scores, row by row."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.evaluate.costs import Cost
-from diip_jax.evaluate.trajectories import Trajectory
-from diip_jax.metrics import kernel_correlation, lpips, psnr, ssim
-from diip_jax.plugs.rules import Candidate, Observation, Rule, Verdict
+from diip_jax.evaluate.protocols import Entry
+from diip_jax.evaluate.run import Restorer, Run, Store
+from diip_jax.evaluate.score import Row, pooled, quality, replay, score
+from diip_jax.evaluate.task import Task
+from diip_jax.prior import Prior
+
+_REPORT_EVERY = 60.0  # seconds
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: the quality of n images, and what they cost.
-
-    Attributes:
-        task, method: what was restored, and how.
-        psnr, ssim: per image, dB and 1.
-        distance: per image, PSNR of the restored image to the degraded one (a copy of the input is no restoration).
-        k: per image, the iterate that was returned; empty where that means nothing.
-        stopped: share of the images whose rule fired within the trajectory; for an oracle stop, share of those whose
-            best iterate is not the last.
-        kernel: per image, correlation of the estimated blur kernel with the true one; empty where there is none.
-        lpips: per image, LPIPS (AlexNet); empty where it was not asked for.
-        psnr_gap: per image, by how many dB the PSNR is below that of the trajectory's best iterate; empty without one.
-            Below 0 where the mean of several iterates beats all of them.
-        lpips_gap: per image, by how much LPIPS is above that of the trajectory's best iterate; likewise.
-        iterations: per image, iterates evaluated until the stop; empty for an oracle, which cannot stop.
-        seconds: per image, their time on the machine that measured it, see `diip_jax.evaluate.costs.Cost`.
-        evaluations: per image, network evaluations in them.
-        memory_bytes: see `diip_jax.evaluate.costs.Cost`.
-    """
-
-    task: str
-    method: str
-    psnr: list[float]
-    ssim: list[float]
-    distance: list[float]
-    k: list[int]
-    stopped: float = 1.0
-    kernel: list[float] = field(default_factory=list)
-    lpips: list[float] = field(default_factory=list)
-    psnr_gap: list[float] = field(default_factory=list)
-    lpips_gap: list[float] = field(default_factory=list)
-    iterations: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    evaluations: list[int] = field(default_factory=list)
-    memory_bytes: int | None = None
-
-    def at_cost(self, cost: Cost, iterations: Sequence[int]) -> "Row":
-        """The row with what so many iterations of each image cost."""
-        return replace(
-            self,
-            iterations=[*iterations],
-            seconds=[n * cost.seconds for n in iterations],
-            evaluations=[n * cost.evaluations for n in iterations],
-            memory_bytes=cost.memory_bytes,
-        )
-
-
-@runtime_checkable
-class Judged(Protocol):
-    """What restored images are judged by: the clean and the degraded ones, `[n, H, W, C]` uint8."""
-
-    @property
-    def clean(self) -> np.ndarray: ...
-
-    @property
-    def y(self) -> np.ndarray: ...
-
-
-class Replay(NamedTuple):
-    """What a rule does on the n images of a trajectory.
+class Study(NamedTuple):
+    """What all tables have in common.
 
     Attributes:
-        selected: `[n]`, the iterate it returns, or up to which it averages; the last one where it never fires.
-        fired: `[n]`, whether it fires before the trajectory ends.
-        images: `[n, H, W, C]` uint8, what it returns.
-        iterations: `[n]`, how many iterates it has seen by then; None for an oracle, which sees all and cannot stop.
+        prior: of the restorers.
+        store: keeps the runs.
+        tasks: name -> seed -> the task of all images.
+        perceptual: with LPIPS.
     """
 
-    selected: np.ndarray
-    fired: np.ndarray
-    images: np.ndarray
-    iterations: np.ndarray | None = None
+    prior: Prior
+    store: Store
+    tasks: Mapping[str, Mapping[int, Task]]
+    perceptual: bool = True
 
 
-def replay(rule: Rule, run: Trajectory) -> Replay:
-    """What a rule does on a trajectory, whose end is the iteration budget.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """An entry on a task, under a seed."""
 
-    A rule that looks at images sees the iterates as they were kept, with 8 bits, and y as the method was given it.
-    """
-    y = run.y if run.observation is None else run.observation
-    verdict, iterations = _replayed(rule, (run.iterates, run.loss, run.laplacian_variance, y, run.masks))
-    images = np.rint((np.clip(verdict.chosen.image, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return Replay(np.asarray(verdict.chosen.k), np.asarray(verdict.stop), images, np.asarray(iterations))
+    entry: Entry
+    restorer: Restorer
+    task: Task
+    seed: int
 
+    def run(self, study: Study, progress: Callable[[int], None] = lambda images: None) -> Run:
+        """What it comes to, computed where it is missing."""
+        return study.store.run(self.restorer, self.task, self.seed, progress, study.perceptual)
 
-@jax.jit
-def _replayed(rule: Rule, given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
-    """(the verdict, iterates seen by then) on every image of a trajectory; stopped by the rule, or by its end."""
-    length = given[0].shape[1]
+    def rows(self, study: Study, numbers: Sequence[int]) -> dict[int, list[Row]]:
+        """The rows of the table over so many of the first images, for each of these numbers."""
+        run, rules = self.run(study), self.restorer.rules(self.entry.rules)
+        seen = self.restorer.seen(self.task)
+        return {
+            n: score(self.task[:n], f"{self.entry.name} ({n})", run[:n], rules, seen[:n], study.perceptual)
+            for n in numbers
+        }
 
-    def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
-        iterates, loss, sharpness, y, mask = given
-        observed = _signed(y) if mask is None else jnp.where(mask[..., None], _signed(y), jnp.nan)
-
-        def goes_on(carry: tuple[Any, Verdict, jax.Array]) -> jax.Array:
-            return ~carry[1].stop & (carry[2] < length)
-
-        def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
-            state, _, k = carry
-            state, verdict = rule.judge(state, Observation(k, loss[k], sharpness[k], _signed(iterates[k])))
-            return state, verdict, k + 1
-
-        first = Candidate(jnp.int32(-1), _signed(iterates[0]))
-        nothing = Verdict(jnp.bool_(False), jnp.int32(0), first)
-        return jax.lax.while_loop(goes_on, step, (rule.start(first, observed), nothing, jnp.int32(0)))[1:]
-
-    return jax.lax.map(one, given)
+    def pictures(self, study: Study) -> np.ndarray:
+        """Restored images `[n, H, W, C]` uint8; of iterates, what the first rule returns."""
+        run, rules = self.run(study), self.restorer.rules(self.entry.rules)
+        first = next(iter(rules.values()), None)
+        return run.images[:, -1] if first is None else replay(first, run, self.restorer.seen(self.task)).images
 
 
-def _signed(image: jax.Array) -> jax.Array:
-    return image.astype(jnp.float32) / 127.5 - 1
+def jobs_of(entries: Sequence[Entry], tasks: Sequence[str], study: Study) -> list[Job]:
+    """What entries and tasks make: entry by entry, so that an interrupted run has whole entries."""
+    jobs = [
+        (entry, entry.restorer(name, study.prior), task[: entry.images], seed)
+        for entry in entries
+        for name in tasks
+        for seed, task in study.tasks[name].items()
+    ]
+    return [Job(entry, restorer, task, seed) for entry, restorer, task, seed in jobs if restorer is not None]
 
 
-def oracle(run: Trajectory) -> np.ndarray:
-    """The iterate of the highest PSNR, `[n]`: what no rule that does not know the clean image can beat."""
-    pairs = zip(run.iterates, run.clean, strict=True)
-    return np.array([np.argmin(((images.astype(np.float64) - clean) ** 2).mean((1, 2, 3))) for images, clean in pairs])
+def compute(
+    jobs: Sequence[Job], study: Study, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Computes what is missing, and says about once a minute how long the rest will take.
 
-
-def row(
-    task: str,
-    method: str,
-    images: np.ndarray,
-    run: Judged,
-    k: np.ndarray | None = None,
-    stopped: float = 1.0,
-    perceptual: bool = False,
-) -> Row:
-    """The quality of uint8 images against the clean ones, with LPIPS where that is asked for."""
-    pairs = list(zip(images, run.clean, strict=True))
-    return Row(
-        task,
-        method,
-        [psnr(*pair) for pair in pairs],
-        [ssim(*pair) for pair in pairs],
-        [psnr(image, y) for image, y in zip(images, run.y, strict=True)],
-        [] if k is None else k.tolist(),
-        stopped,
-        lpips=[lpips(*pair) for pair in pairs] if perceptual else [],
-    )
-
-
-def rows_of(
-    task: str,
-    name: str,
-    run: Trajectory,
-    rules: Mapping[Any, Rule],
-    true_kernels: Sequence[np.ndarray | None] = (),
-    cost: Cost | None = None,
-) -> list[Row]:
-    """The rows of a trajectory: each rule, then the oracle stops.
-
-    "oracle stop" returns the iterate of the highest PSNR. Where the trajectory has LPIPS, "LPIPS oracle stop" returns
-    that of the lowest.
+    The estimate goes by network evaluations. What is there already takes no time and is not spoken of.
 
     Args:
-        rules: by name.
-        true_kernels: per image, where the degradation has one; for the correlation of those that were estimated.
-        cost: of an iteration.
+        report: is given lines without their end.
     """
-    every, last = np.arange(len(run.y)), run.iterates.shape[1] - 1
-    stops = {rule_name: replay(rule, run) for rule_name, rule in rules.items()}
-    best = {"oracle stop": oracle(run)}
-    if run.lpips is not None:
-        best["LPIPS oracle stop"] = run.lpips.argmin(axis=1)
-    stops |= {stop: Replay(k, k < last, run.iterates[every, k]) for stop, k in best.items()}
-    rows = {}
-    for stop, (k, fired, images, _) in stops.items():
-        rows[stop] = row(task, f"{name}, {stop}", images, run, k, float(fired.mean()), run.lpips is not None)
-        if run.kernels is not None:
-            pairs = zip(run.kernels[every, k], true_kernels, strict=True)
-            rows[stop].kernel.extend(kernel_correlation(found, true) for found, true in pairs if true is not None)
-    for stop in rules:
-        rows[stop] = _with_gaps(rows[stop], rows["oracle stop"], rows.get("LPIPS oracle stop"))
-        iterations = stops[stop].iterations
-        if cost is not None and iterations is not None:
-            rows[stop] = rows[stop].at_cost(cost, iterations.tolist())
-    return list(rows.values())
+    left: dict[Job, int] = {}
+    files: set[Path] = set()  # that an earlier job makes
+    # What is cheap comes first: a package that is missing shows at once.
+    for job in sorted(jobs, key=_work):
+        new = {
+            path: n for path, n in study.store.missing(job.restorer, job.task, job.seed).items() if path not in files
+        }
+        files |= {*new}
+        if new:
+            left[job] = sum(new.values())
+    if not left:
+        return
+    report(f"{len(left)} runs to compute")
+    total, done = sum(images * _work(job) for job, images in left.items()), 0
+    began = told = clock()
+    for n, job in enumerate(left, start=1):
+
+        def progress(images: int, n: int = n, job: Job = job) -> None:
+            nonlocal told, done
+            done += images * _work(job)
+            if clock() - told >= _REPORT_EVERY:
+                told = clock()
+                rest = duration((told - began) * (total - done) / done)
+                what = f"{job.entry.name}, {job.task.name} (run {n} of {len(left)})"
+                report(f"{what}: {done / total:.0%} of all done, about {rest} left")
+
+        job.run(study, progress)
+    report(f"computed in {duration(clock() - began)}")
 
 
-def _with_gaps(quality: Row, best: Row, best_lpips: Row | None) -> Row:
-    perceptual = [] if best_lpips is None else np.subtract(quality.lpips, best_lpips.lpips).tolist()
-    return replace(quality, psnr_gap=np.subtract(best.psnr, quality.psnr).tolist(), lpips_gap=perceptual)
+def _work(job: Job) -> int:
+    return max(1, job.restorer.evaluations)
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, for people."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(jobs: Sequence[Job], tasks: Sequence[str], study: Study) -> list[Row]:
+    """The rows of a table, task by task: the input, then every entry's; of several seeds, pooled.
+
+    Where entries have different numbers of images, each number gets a row of the input, and of the first entry, so that
+    rows over the same images stand side by side.
+    """
+    rows: list[Row] = []
+    for name in tasks:
+        here = [job for job in jobs if job.task.name == name]
+        numbers = sorted({len(job.task) for job in here}, reverse=True)
+        # One run at a time: all of a table's do not fit into memory.
+        made: dict[int, dict[str, list[Row]]] = {n: {} for n in numbers}
+        for job in here:
+            first = job.entry.name == here[0].entry.name
+            for n, of_job in job.rows(study, [n for n in numbers if first or n == len(job.task)]).items():
+                for row in of_job:
+                    made[n].setdefault(row.method, []).append(row)
+        for n in numbers:
+            inputs = [
+                quality(task[:n], f"input ({n})", task.y[:n], study.perceptual) for task in study.tasks[name].values()
+            ]
+            rows += [pooled(each) for each in [inputs, *made[n].values()]]
+    return rows

@@ -6,10 +6,11 @@ They change nothing. One of one's own is a plain function; its name is the trace
 import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Scalar
+from diip_jax.pixels import decibels
 from diip_jax.plugs.operators.operator import given
 from diip_jax.plugs.rules.rule import Observation
 
 
 def psnr(seen: Observation, args: Any) -> Scalar:
     """PSNR in dB of the iterate, clipped to [-1, 1], to the clean image `args["clean"]`, `[H, W, C]`."""
-    return 10 * jnp.log10(4 / jnp.mean((jnp.clip(seen.image, -1, 1) - given(args, "clean")) ** 2))
+    return decibels(jnp.mean((jnp.clip(seen.image, -1, 1) - given(args, "clean")) ** 2))

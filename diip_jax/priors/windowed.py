@@ -118,7 +118,7 @@ def _weights(starts: list[int], size: int, side: int) -> list[np.ndarray]:
         for end, neighbour in ((False, n - 1), (True, n + 1)):
             if 0 <= neighbour < len(starts):
                 overlap = size - abs(starts[neighbour] - start)
-                ramp = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / max(overlap, 1)) ** 2 if overlap > 0 else []
+                ramp: Any = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / max(overlap, 1)) ** 2 if overlap > 0 else []
                 part = slice(size - len(ramp), size) if end else slice(0, len(ramp))
                 weight[part] = np.minimum(weight[part], ramp[::-1] if end else ramp)
         raised.append((start, weight))

@@ -11,6 +11,7 @@ import numpy as np
 from diip_jax import distribute
 from diip_jax.array_types import Array
 from diip_jax.solve import batch
+from diip_jax.solve.loop import Saved
 from diip_jax.solve.problem import Problem
 
 
@@ -30,15 +31,16 @@ class CompiledLoop(NamedTuple):
     memory_bytes: int
 
 
-def compile_loop(problem: Problem, y: np.ndarray | Array, args: Any = None) -> CompiledLoop:
+def compile_loop(problem: Problem, y: np.ndarray | Array, args: Any = None, save: Saved = ()) -> CompiledLoop:
     """Compiles the loop of a problem as `diip_jax.restore` runs it.
 
     Args:
         y: the observations `[B, ...]`, pictures in [-1, 1].
         args: what is known of them beside, with a leading axis B.
+        save: what is traced. Where `restore` has run with the same, nothing is compiled anew.
     """
     image_shape = problem.operator.image_shape(y.shape[1:])
-    layout, problem, slots = batch.layout_of(problem, image_shape, len(y))
+    layout, problem, slots = batch.layout_of(problem, image_shape, len(y), save=save)
     keys = jax.random.split(jax.random.key(1), len(y))
     given = jax.tree.map(np.asarray, (y, args))
     inputs, stopped = batch.place((*given, keys, None), len(y), slots, layout.mesh)

@@ -9,6 +9,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from diip_jax.array_types import Array
+from diip_jax.pixels import from_uint8
 from diip_jax.plugs.operators import Operator, PictureOperator
 from diip_jax.plugs.rules import Observation
 from diip_jax.solve import loop
@@ -76,7 +77,7 @@ def observed(operator: Any, y: np.ndarray | Array, args: Any) -> tuple[np.ndarra
         raise ValueError(f"images have shape {y.shape}: expected [N, H, W, C] with at least one image")
     whole = y.dtype == np.uint8
     if whole:
-        y = y.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        y = np.asarray(from_uint8(y))
     elif jnp.issubdtype(y.dtype, jnp.complexfloating):
         y = y.astype(np.complex64)
     elif jnp.issubdtype(y.dtype, jnp.floating):

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diip_jax.image_reading import ImageError, LoadedImage, to_uint8
+from diip_jax.image_reading import ImageError, LoadedImage
 from diip_jax.images import fit_to_size
+from diip_jax.pixels import to_uint8
 
 _REC_601 = np.array([0.299, 0.587, 0.114], np.float32)
 

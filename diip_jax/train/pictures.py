@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diip_jax.image_reading import EXTENSIONS, ImageError, LoadedImage, decode_image, reason
+from diip_jax.pixels import from_uint8
 
 
 class Pictures(NamedTuple):
@@ -99,7 +100,7 @@ def _of_npz(path: Path) -> Pictures:
     images = images.reshape(*images.shape[:3], -1)
 
     def read(number: int) -> LoadedImage:
-        rgb = np.broadcast_to(images[number], (*images.shape[1:3], 3)).astype(np.float32) / 127.5 - 1.0
+        rgb = from_uint8(np.broadcast_to(images[number], (*images.shape[1:3], 3)))
         return LoadedImage(path, rgb, None, "RGB")
 
     return Pictures(path, [f"{path}, image {n}" for n in range(len(images))], read)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from diip_jax import distribute
 from diip_jax.array_types import Array, Count, Params, Scalar, UInt8, UInt32
+from diip_jax.pixels import from_uint8
 from diip_jax.prior import Prior
 from diip_jax.train.objective import Objective, draw_timesteps, loss
 
@@ -142,7 +143,7 @@ def make_update(
 
     def update(state: State, pictures: UInt8[Array, "B H W C"]) -> tuple[State, Metrics]:
         key_t, key_noise = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
-        x_0 = pictures.astype(jnp.float32) / 127.5 - 1
+        x_0 = from_uint8(pictures)
         batch = (
             x_0,
             jax.random.normal(key_noise, x_0.shape),

