@@ -20,7 +20,7 @@ from diip_jax.prior import Prior, identity_of
 from diip_jax.restore import View, every, restore
 from diip_jax.solve.cost import compile_loop, sampler_memory
 from diip_jax.solve.inputs import estimated
-from diip_jax.solve.problem import Problem
+from diip_jax.solve.problem import Problem, Result
 
 # Settings that change no iterate: of stopping rules, and of memory.
 _OF_RULES = (
@@ -56,15 +56,24 @@ class Loop(Restorer):
             evaluations.append(seen.evaluations)
             ended = time.monotonic()
 
-        traces = restore(problem, y, known, seed=seed, save=save, callback=every(1, keep)).traces
+        solution = restore(problem, y, known, seed=seed, save=save, callback=every(1, keep))
         program = compile_loop(problem, from_uint8(y), known, save)
+        if not iterates:  # all were settled before the first; again, for the time without compiling
+            iterates, seconds = (
+                [to_uint8(solution.images)],
+                [restore(problem, y, known, seed=seed, save=save, callback=every(1, keep)).stats["seconds"]],
+            )
+            evaluations = [solution.stats["evaluations"][:, 0]]
         # The first iteration waits for the compiler. Where all images have diverged there are no more.
         usual, length = np.median(seconds[1:] or seconds) / len(task), self.settings.max_iterations
         lacking = length - len(iterates)
+        # What is settled has no iterates: it is the same at all of them, with nothing left to fit.
+        settled = solution.result[:, 0] == Result.SETTLED
+        traces = {name: np.where(_as_wide(settled, trace), 0, trace) for name, trace in solution.traces.items()}
         return Run(
             images=np.stack(iterates + lacking * iterates[-1:], axis=1),
             evaluations=np.stack(evaluations + lacking * evaluations[-1:], axis=1),
-            seconds=np.tile(usual * (1 + np.arange(length)), (len(task), 1)),
+            seconds=usual * np.where(settled[:, None], 1, 1 + np.arange(length)),
             memory_bytes=np.full(len(task), program.devices * program.memory_bytes),
             loss=traces["loss"][:, 0],
             laplacian_variance=traces["laplacian_variance"][:, 0],
@@ -100,6 +109,10 @@ class Loop(Restorer):
                 raise ValueError(f"task {task.name!r} has no {name}, which the method needs to know")
         y = task.observed if self.settings.operator().scale > 1 else task.y
         return y, {name: task.known[name] for name in self.settings.needs}
+
+
+def _as_wide(which: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return which.reshape(-1, *[1] * (values.ndim - 1))
 
 
 # The same object every time: what is compiled for a rule is compiled once.
