@@ -39,6 +39,7 @@ _DTYPES = ("float32", "bfloat16")
 _FORMER_PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon"}
 
 __all__ = [
+    "BUNDLED",
     "Card",
     "CheckpointError",
     "Prior",
@@ -316,10 +317,22 @@ def random_prior(model: models.ModelConfig, seed: int = 0) -> Prior:
     return Prior(jax.tree_util.tree_map_with_path(draw, param_shapes(model)), model)
 
 
-def bundled_checkpoint() -> Path:
-    """The folder of the face prior that comes with the package."""
-    installed = Path(str(resources.files("diip_jax"))) / "checkpoints" / "faces64"
-    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / "faces64"
+# The priors that come with the package, see checkpoints/README.md.
+BUNDLED = ("faces64", "photos")
+
+
+def bundled_checkpoint(name: str = "faces64") -> Path:
+    """The folder of a prior that comes with the package, one of `BUNDLED`."""
+    installed = Path(str(resources.files("diip_jax"))) / "checkpoints" / name
+    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / name
+
+
+def _folder_of(path: str | os.PathLike[str] | None) -> Path:
+    """The folder that is meant; one that is there goes before a bundled prior of its name."""
+    if path is None:
+        return bundled_checkpoint()
+    bundled = os.fspath(path) in BUNDLED and not Path(path).exists()
+    return bundled_checkpoint(os.fspath(path)) if bundled else Path(path).absolute()
 
 
 @usual_configuration()
@@ -329,7 +342,7 @@ def load_prior(
     """Loads a converted checkpoint; None loads the bundled 64x64 face prior.
 
     Args:
-        path: folder that `python -m diip_jax.convert` wrote.
+        path: folder that `python -m diip_jax.convert` wrote, or the name of a bundled prior: "faces64" or "photos".
         dtype: dtype of the arithmetic, "float32" or "bfloat16". Parameters are float32 in memory either way.
         class_label: the class that a class-conditional network is told, see `Prior.with_class_label`.
 
@@ -337,7 +350,7 @@ def load_prior(
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
         ValueError: another dtype, or a class that the prior does not have.
     """
-    path = bundled_checkpoint() if path is None else Path(path).absolute()
+    path = _folder_of(path)
     metadata = read_metadata(path)
     try:
         model = models.CONFIGS[metadata["architecture"]](**_tuples(metadata["model"]))
@@ -416,7 +429,7 @@ def read_card(path: str | os.PathLike[str] | None = None) -> Card | None:
     Raises:
         CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
     """
-    path = bundled_checkpoint() if path is None else Path(path).absolute()
+    path = _folder_of(path)
     content = read_metadata(path).get("card")
     try:
         return None if content is None else Card.from_stored(content)

@@ -59,7 +59,7 @@ def test_the_bundled_prior_denoises():
     """At t = 200 it must recover most of the noise of a smooth picture: random weights, or swapped ones, would not."""
     prior = load_prior()
     assert prior.image_shape == (64, 64, 3)
-    assert bundled_checkpoint().is_dir()
+    assert bundled_checkpoint().is_dir() and bundled_checkpoint("photos").is_dir()
     grid = jnp.linspace(-0.5, 0.5, 64)
     x = jnp.broadcast_to(grid[None, :, None, None], (1, 64, 64, 3))
     noise = jax.random.normal(jax.random.key(0), x.shape)
@@ -218,3 +218,14 @@ def test_the_same_parameters_read_otherwise_are_another_prior(saved):
     assert len({identity_of(prior) for prior in [usual, *others]}) == 5
     prior, path = saved
     assert identity_of(load_prior(path)) == identity_of(prior)
+
+
+def test_a_bundled_prior_is_loaded_by_its_name(tmp_path, monkeypatch):
+    photos = load_prior("photos")
+    assert photos.local and photos.prediction == "v_prediction" and not load_prior("faces64").local
+    card = read_card("photos")
+    assert "Berkeley" in card.data and "non-commercial" in card.terms and card.heldout.mean < 0.04
+    # A folder of one's own of that name goes before.
+    monkeypatch.chdir(tmp_path)
+    save_prior("photos", tiny_prior())
+    assert load_prior("photos").image_shape == (16, 16, 3)
