@@ -88,11 +88,13 @@ def grey(photos):
     return np.repeat(photos[..., :1], 3, -1)
 
 
-@pytest.mark.parametrize("method", ["diip", "mask", "down", "dreamclean"])
+@pytest.mark.parametrize("method", ["diip", "blind", "mask", "down", "dreamclean"])
 def test_grey_stays_grey_and_colour_stays_colour_in_one_batch(prior, photos, method):
     y, args = np.concatenate([grey(photos[:1]), photos[1:2]]), None
     if method == "diip":
         problem = diip(prior)
+    elif method == "blind":  # which may return a guess without an iteration
+        problem = dj.Blind(prior, max_iterations=4)
     elif method == "mask":
         problem = dj.BIRD(prior, dj.Mask(), dj.Never(), stride=250, max_iterations=4)
         args = {"mask": np.ones((2, 16, 16), bool)}

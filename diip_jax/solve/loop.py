@@ -99,7 +99,7 @@ def start(
             none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(begin))
             u, cache = jax.lax.cond(settled, lambda: none, begin)
             evaluations = jnp.where(settled, 0, evaluations)
-            chosen = either(guess.settled, Candidate(jnp.int32(0), guess.image, eta), nothing)
+            chosen = either(guess.settled, Candidate(jnp.int32(0), _shown(operator, y, guess.image), eta), nothing)
         state = State(
             k=jnp.int32(0),
             evaluations=evaluations + operator.first_evaluations,
@@ -192,8 +192,7 @@ def _iterate(problem: Problem, state: State, y: Array, args: Any, save: Saved) -
     )
 
     # Behind the loss: y holds what colour the image takes on to its grey, and what is seen of it is as grey as y.
-    if isinstance(operator, PictureOperator):
-        image = operator.in_colours_of(y, image)
+    image = _shown(operator, y, image)
     seen = Observation(state.k, loss, laplacian_variance(image), image, state.eta)
     rule, verdict = problem.rule.judge(state.rule, seen)
     finite = jnp.isfinite(loss)
@@ -222,6 +221,11 @@ def _iterate(problem: Problem, state: State, y: Array, args: Any, save: Saved) -
         traces={name: trace.at[state.k].set(values[name]) for name, trace in state.traces.items()},
     )
     return _typed_as(state, after)
+
+
+def _shown(operator: Any, y: Array, image: Array) -> Array:
+    """An image in the colours that its observation has."""
+    return operator.in_colours_of(y, image) if isinstance(operator, PictureOperator) else image
 
 
 def _typed_as(before: State, after: State) -> State:
