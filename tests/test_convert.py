@@ -1,5 +1,6 @@
 """Conversion of torch weights: what is read, what is refused, what is written, what the command line says."""
 
+import builtins
 import io
 import json
 import logging
@@ -719,7 +720,7 @@ def test_a_failed_write_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
         (["--source=~nobody-here/x", "--output={tmp}/out"], "--source=~nobody-here/x: there is no such home"),
         (["--source={folder}", "--output=~nobody-here/x"], "--output=~nobody-here/x: there is no such home"),
         (["--inspect={tmp}/none", "--source={folder}"], "--inspect goes without"),
-        (["--inspect={folder}"], "not an Orbax checkpoint"),
+        (["--inspect={folder}"], "a diffusers folder, which is not converted yet"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(arguments, message, folder, tmp_path, capsys):
@@ -771,6 +772,24 @@ def test_verify_without_diffusers_is_one_line(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ConversionError, match="--verify needs torch and diffusers"):
         verify(identify(folder), prior)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("operator torchvision::nms does not exist\nmore"), OSError("libcudart")]
+)
+def test_verify_with_packages_that_do_not_import_is_no_difference(error, folder, tmp_path, capsys, monkeypatch):
+    def broken(name, *rest, original=builtins.__import__):
+        if name == "diffusers":
+            raise error
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    status, out, err = run(f"--source={folder}", f"--output={tmp_path / 'prior'}", "--verify", capsys=capsys)
+    assert (status, out) == (2, "") and not (tmp_path / "prior").exists()
+    said = f"--verify needs torch and diffusers, which do not import here ({str(error).splitlines()[0]})"
+    assert err.splitlines()[-1].startswith(
+        f"diip_jax.convert: error: {said}; install versions of torch and torchvision"
+    )
 
 
 def test_paths_from_home(folder, tmp_path, capsys, monkeypatch):

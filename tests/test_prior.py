@@ -18,6 +18,7 @@ from diip_jax.prior import (
     load_prior,
     param_shapes,
     params_sha256,
+    read_card,
     read_metadata,
     save_prior,
 )
