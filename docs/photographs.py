@@ -3,8 +3,8 @@
     pip install bm3d
     python docs/photographs.py FOLDER_OF_CBSD68 [--count=12] [--tasks=noise,blur,jpeg,clean]
 
-`count` of the pictures, evenly spread by name, restored told nothing. Beside it, where there is noise alone, BM3D (Dabov
-et al., 2007) and non-local means (Buades et al., 2005), both told the true sigma. PSNR in dB over all pixels and
+`count` of the pictures, evenly spread by name, restored told nothing. Beside it, where there is noise alone, BM3D
+(Dabov et al., 2007) and non-local means (Buades et al., 2005), both told the true sigma. PSNR in dB over all pixels and
 channels, means over the pictures; noise from seed 0.
 """
 
