@@ -75,14 +75,16 @@ def fit_to_size(image: LoadedImage, height: int, width: int, policy: str) -> Fit
     - "fit": the whole image, aspect kept, scaled to fit inside; the missing margin is filled by reflection (by the edge
       where the margin is wider than the picture). `unfit` removes the margin again.
     - "crop": the largest centred region of the target's aspect, scaled.
+    - "keep": the picture as it is, filled up at the right and at the bottom by reflection, so that the blocks of a JPEG
+      stay where they were; `unfit` cuts that off again. The target is at least as large.
     - "error": ImageError.
 
     Scaling is an antialiased Lanczos filter in float, clipped to [-1, 1]. Where there is alpha, it is scaled alike, and
     the colours weighted by it: what is invisible gives no colour to what is not.
     Raises ValueError for an unknown policy or size.
     """
-    if policy not in ("fit", "crop", "error"):
-        raise ValueError(f"resize policy is {policy!r}, expected 'fit', 'crop' or 'error'; choose one of them")
+    if policy not in ("fit", "crop", "keep", "error"):
+        raise ValueError(f"resize policy is {policy!r}, expected 'fit', 'crop', 'keep' or 'error'; choose one of them")
     if height < 1 or width < 1:
         raise ValueError(f"target size is {height}x{width}, expected at least 1x1; pass the size of the prior")
     h, w = image.size
@@ -93,6 +95,13 @@ def fit_to_size(image: LoadedImage, height: int, width: int, policy: str) -> Fit
             image.path,
             f"is {h}x{w} (height x width), expected {height}x{width}; use --resize=fit or --resize=crop, or resize it",
         )
+    if policy == "keep":
+        if h > height or w > width or image.scale != 1:
+            raise ValueError(f"picture is {h}x{w}, expected at most {height}x{width}, read at its own size")
+        below, right = (0, height - h), (0, width - w)
+        rgb = np.stack([_pad(image.rgb[..., c], below, right) for c in range(3)], axis=-1)
+        alpha = None if image.alpha is None else _pad(image.alpha, below, right)
+        return Fitted(rgb, alpha, (0, 0, h, w))
     box, (new_h, new_w) = (0.0, 0.0, float(w), float(h)), (height, width)
     if policy == "fit":
         scale = min(height / h, width / w)

@@ -373,11 +373,25 @@ def test_what_is_invisible_gives_no_colour(policy, hidden):
     np.testing.assert_array_equal(fitted.alpha, fit_to_size(loaded(rgb, image.alpha), 32, 32, policy).alpha)
 
 
+@pytest.mark.parametrize("size", [(5, 7), (16, 16), (1, 1), (16, 3)])
+def test_keep_fills_up_at_the_end_and_unfit_returns_the_picture(size):
+    rgb = RNG.uniform(-1, 1, (*size, 3)).astype(np.float32)
+    alpha = RNG.uniform(0, 1, size).astype(np.float32)
+    fitted = fit_to_size(LoadedImage(Path("x"), rgb, alpha, "RGBA"), 16, 16, "keep")
+    assert fitted.rgb.shape == (16, 16, 3) and fitted.content == (0, 0, *size)
+    np.testing.assert_array_equal(unfit(fitted.rgb, fitted), rgb)
+    np.testing.assert_array_equal(unfit(fitted.alpha, fitted), alpha)
+    if size == (5, 7):
+        np.testing.assert_array_equal(fitted.rgb[5], fitted.rgb[3])  # mirrored about the last row
+    with pytest.raises(ValueError, match="picture is 5x7, expected at most 4x16"):
+        fit_to_size(LoadedImage(Path("x"), rgb[:1, :1].repeat(5, 0).repeat(7, 1), None, "RGB"), 4, 16, "keep")
+
+
 def test_wrong_sizes_and_policies_are_refused():
     image = loaded(np.zeros((80, 100, 3)))
     with pytest.raises(ImageError, match=r"^x\.png: is 80x100 \(height x width\), expected 64x64; use --resize=fit"):
         fit_to_size(image, 64, 64, "error")
-    with pytest.raises(ValueError, match="resize policy is 'stretch', expected 'fit', 'crop' or 'error'"):
+    with pytest.raises(ValueError, match="resize policy is 'stretch', expected 'fit', 'crop', 'keep' or 'error'"):
         fit_to_size(image, 64, 64, "stretch")
     with pytest.raises(ValueError, match="target size is 0x64"):
         fit_to_size(image, 0, 64, "fit")
