@@ -1,4 +1,4 @@
-"""Laws that hold whatever the numbers: hypothesis looks for an example that breaks one. The same examples every time."""
+"""Laws that hold whatever the numbers: hypothesis looks for an example that breaks one, the same ones every time."""
 
 from pathlib import Path
 
