@@ -15,6 +15,15 @@ from jaxtyping import install_import_hook
 install_import_hook("diip_jax", "beartype.beartype")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_a_module():
+    """Forgets what a module compiled: kept to the end of the suite it fills the memory, and hardly serves another."""
+    yield
+    import jax
+
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def prior():
     """The tiny prior, one for all: nothing can change it."""
