@@ -68,8 +68,12 @@ class Loop(Restorer):
         usual, length = np.median(seconds[1:] or seconds) / len(task), self.settings.max_iterations
         lacking = length - len(iterates)
         # What is settled has no iterates: it is the same at all of them, with nothing left to fit.
-        settled = solution.result[:, 0] == Result.SETTLED
-        traces = {name: np.where(_as_wide(settled, trace), 0, trace) for name, trace in solution.traces.items()}
+        settled, of_all = solution.result[:, 0] == Result.SETTLED, {"loss": 0.0, "laplacian_variance": 0.0}
+        of_all |= {name: solution.operator[name] for name in kernel}
+        traces = {
+            name: np.where(settled.reshape(-1, *[1] * (trace.ndim - 1)), of_all[name], trace)
+            for name, trace in solution.traces.items()
+        }
         return Run(
             images=np.stack(iterates + lacking * iterates[-1:], axis=1),
             evaluations=np.stack(evaluations + lacking * evaluations[-1:], axis=1),
@@ -109,10 +113,6 @@ class Loop(Restorer):
                 raise ValueError(f"task {task.name!r} has no {name}, which the method needs to know")
         y = task.observed if self.settings.operator().scale > 1 else task.y
         return y, {name: task.known[name] for name in self.settings.needs}
-
-
-def _as_wide(which: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return which.reshape(-1, *[1] * (values.ndim - 1))
 
 
 # The same object every time: what is compiled for a rule is compiled once.

@@ -4,7 +4,7 @@ Four measurements, each of something that undamaged pictures do not have. The bl
 (`diip_jax.plugs.operators.spectrum`). Noise is what the spectrum's floor, the finest details' median and the prior all
 call noise: fine texture fools the first two, but not a network that has learned it. Impulses have much power in few
 pixels, so that the floor is far above the median. What the prior takes for error in a JPEG lies on the borders of the
-8x8 blocks.
+8x8 blocks, and the quantisation of such a file is in its picture still (`diip_jax.plugs.operators.quantisation`).
 """
 
 from typing import NamedTuple
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Any, Array, Flag, Float, Image, Observed, Scalar
+from diip_jax.plugs.operators.quantisation import quantisation_scale
 from diip_jax.plugs.operators.spectrum import fit_spectrum
 
 # Network evaluations of `find_damage` and of `at_noise_level`.
@@ -30,8 +31,10 @@ _NOISY = 0.7
 _IMPULSES, _LEAST_IMPULSES = 3.0, 8 * _LEVEL
 # Blocks: power of the error's jumps across borders over that elsewhere. Undamaged pictures have 0.6 .. 1.3, quality 90
 # has about 2, quality 10 has 4 (faces) to 5.5 (photographs). Per unit of it, the noise level that gains at every
-# quality from 5 to 95 without ever losing; at quality 10 twice that would gain half as much again.
+# quality from 5 to 95 without ever losing, where the quantisation is not seen.
 _BLOCKS, _PER_BLOCKS = 1.5, 2 * _LEVEL
+# The level that gains most where it is seen: at the standard's steps, and how it grows with them, up to quality 10.
+_AT_STANDARD, _GROWTH, _MOST = 8 * _LEVEL, 0.6, 22 * _LEVEL
 # Standard deviation in pixels below which a blur is not told from a sharp picture.
 _LEAST_BLUR = 0.6
 
@@ -61,11 +64,14 @@ def find_damage(prior: Any, y: Observed) -> Damage:
     noisy = jnp.sqrt(jnp.mean(for_noise**2)) > _NOISY * _ASKED[0]
     impulses = (floor > _IMPULSES * (median + 2 * _LEVEL)) & (floor > _LEAST_IMPULSES)
     blocks = block_ratio(for_blocks)
+    steps = quantisation_scale(y)
+    seen = jnp.minimum(_AT_STANDARD * jnp.maximum(steps, 1e-3) ** _GROWTH, _MOST)
+    jpeg = jnp.where(steps > 0, seen, _PER_BLOCKS * blocks)
     noise = jnp.where(noisy & ~impulses, jnp.minimum(floor, median), 0)
     widest = _largest_variance(spectrum.covariance)
     return Damage(
         covariance=jnp.where(widest > _LEAST_BLUR**2, spectrum.covariance, 0),
-        noise=jnp.where(blocks > _BLOCKS, _PER_BLOCKS * blocks, noise),
+        noise=jnp.where((blocks > _BLOCKS) | (steps > 0), jpeg, noise),
         impulses=impulses,
         blocks=blocks,
     )

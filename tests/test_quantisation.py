@@ -1,0 +1,58 @@
+"""The steps of a JPEG's quantisation from its picture alone, against libjpeg's own."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from test_spectrum import natural
+
+from diip_jax.plugs.operators.quantisation import _AT, _STEPS, quantisation_scale, scale_of
+
+PICTURES = np.stack([np.clip(90 * natural(seed) + 127.5, 0, 255).astype(np.uint8) for seed in range(6)])
+
+
+def scales(pictures: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.jit(jax.vmap(quantisation_scale))(jnp.asarray(pictures / 127.5 - 1, jnp.float32)))
+
+
+def jpeg(picture: np.ndarray, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=quality)
+    return Image.open(stream)
+
+
+@pytest.mark.parametrize("quality", [5, 10, 20, 33, 50])
+def test_the_quality_is_found(quality):
+    found = scales(np.stack([np.asarray(jpeg(picture, quality)) for picture in PICTURES]))
+    seen = found[found > 0]
+    assert len(seen) >= 4  # of some pictures too little is left to tell
+    np.testing.assert_allclose(seen, scale_of(np.array(quality)), rtol=0.06)
+
+
+@pytest.mark.parametrize("quality", [5, 10, 35, 50, 75, 90])
+def test_the_steps_are_those_that_libjpeg_writes(quality):
+    table = np.array(jpeg(PICTURES[0], quality).quantization[0]).reshape(8, 8)
+    steps = np.maximum(np.floor(np.array(_STEPS) * scale_of(np.array(quality)) + 0.5), 1)
+    np.testing.assert_array_equal([table[at] for at in _AT], steps)
+
+
+def test_what_was_no_jpeg_shows_no_steps():
+    rng = np.random.default_rng(0)
+    noisy = np.clip(PICTURES + rng.normal(0, 25, PICTURES.shape), 0, 255).astype(np.uint8)
+    small = np.asarray(Image.fromarray(PICTURES[0]).resize((16, 16)).resize((64, 64), Image.Resampling.BICUBIC))
+    assert not scales(PICTURES).any() and not scales(noisy).any() and not scales(small[None]).any()
+    assert not scales(np.zeros((1, 64, 64, 3), np.uint8)).any()
+
+
+def test_blocks_that_were_moved_show_none():
+    moved = np.stack([np.roll(np.asarray(jpeg(picture, 10)), 3, axis=(0, 1)) for picture in PICTURES])
+    assert not scales(moved).any()
+
+
+def test_grey_and_small_pictures_are_taken():
+    grey = np.stack([np.asarray(jpeg(picture[..., 0], 10))[..., None] for picture in PICTURES])
+    np.testing.assert_allclose(np.median(scales(grey)), 5)
+    assert quantisation_scale(jnp.zeros((7, 30, 3))) == 0
