@@ -68,7 +68,8 @@ class Loop(Restorer):
         usual, length = np.median(seconds[1:] or seconds) / len(task), self.settings.max_iterations
         lacking = length - len(iterates)
         # What is settled has no iterates: it is the same at all of them, with nothing left to fit.
-        settled, of_all = solution.result[:, 0] == Result.SETTLED, {"loss": 0.0, "laplacian_variance": 0.0}
+        settled = solution.result[:, 0] == Result.SETTLED
+        of_all: dict[str, Any] = {"loss": 0.0, "laplacian_variance": 0.0}
         of_all |= {name: solution.operator[name] for name in kernel}
         traces = {
             name: np.where(settled.reshape(-1, *[1] * (trace.ndim - 1)), of_all[name], trace)
