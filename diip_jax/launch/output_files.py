@@ -31,7 +31,7 @@ from diip_jax import heatmaps, metrics, report
 from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
 from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
-from diip_jax.restore import Solution
+from diip_jax.solution import Solution
 
 Pixels = NDArray[np.float32]
 
@@ -62,6 +62,10 @@ class Loaded:
     mask_sha256: str | None
 
 
+class Diverged(ImageError):
+    """The loss of an image was no longer finite."""
+
+
 class Snapshot(NamedTuple):
     """The written picture of a sample after so many iterations."""
 
@@ -86,7 +90,7 @@ def write_outputs(
     job, reasons = item.job, result.reasons[n]
     if "diverged" in reasons:
         k = int(result.stats["iterations"][n, reasons.index("diverged")])
-        raise ImageError(job.path, f"diverged after {k} iterations, no result is written; lower --learning_rate")
+        raise Diverged(job.path, f"diverged after {k} iterations, no result is written; lower --learning_rate")
     given = result.samples[n] if result.samples is not None else result.images[n : n + 1]
     samples = [blended(sample, item, run) for sample in given]
     output = np.mean(samples, axis=0) if run.samples > 1 else samples[0]

@@ -1,0 +1,108 @@
+"""Where the files of a run are: here, or in object stores, from which they are brought and to which they are taken."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from diip_jax.command import expanded
+from diip_jax.images import EXTENSIONS, ImageError, find_images
+from diip_jax.launch.plan import Job, Run
+from diip_jax.run.store import Mirror, Store, is_url
+
+
+class Files:
+    """Inputs and outputs of a run, each a file or an object of a store.
+
+    An object has a place in a scratch folder, where the rest of the program finds and leaves it; it is there only while
+    its image is on the way.
+
+    Args:
+        scratch: an empty folder; unused without stores.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._inputs: list[Mirror] = []
+        self._output: Mirror | None = None
+
+    @property
+    def output(self) -> Mirror | None:
+        """The store that outputs go to, if they do."""
+        return self._output
+
+    def find(self, given: Sequence[str]) -> tuple[list[Path], list[ImageError]]:
+        """`find_images`, also of addresses: an object, or all pictures below one."""
+        paths, errors = [], []
+        for one in given:
+            found, failed = self._of_store(one) if is_url(one) else find_images([one])
+            paths += found
+            errors += failed
+        return list(dict.fromkeys(paths)), errors
+
+    def _of_store(self, url: str) -> tuple[list[Path], list[ImageError]]:
+        mirror = Mirror(Store(url), self._scratch / f"in{len(self._inputs)}")
+        single = mirror.names == {""}
+        if single:
+            # An object by itself has the name that it has in its folder.
+            folder, _, name = url.rstrip("/").rpartition("/")
+            mirror = Mirror(Store(folder), mirror.folder)
+            found = [name]
+        else:
+            found = sorted(name for name in mirror.names if Path(name).suffix.lower() in EXTENSIONS)
+        if not found:
+            return [], [ImageError(url, f"holds no image; expected names ending in {', '.join(sorted(EXTENSIONS))}")]
+        self._inputs.append(mirror)
+        return [mirror.path(name) for name in found], []
+
+    def output_dir(self, given: str) -> Path:
+        """The folder that outputs are written to on this machine."""
+        if not is_url(given):
+            return expanded("output_dir", given)
+        self._output = Mirror(Store(given), self._scratch / "out")
+        return self._output.folder
+
+    def shown(self, text: str) -> str:
+        """A line for the user, with addresses for places in the scratch folder."""
+        for mirror in [*self._inputs, *([self._output] if self._output else [])]:
+            text = text.replace(f"{mirror.folder}{os.sep}", f"{mirror.store.url}/").replace(
+                str(mirror.folder), mirror.store.url
+            )
+        return text
+
+    def bring(self, job: Job, run: Run) -> None:
+        """Brings the input, and what `finished` wants to see of the outputs. In a thread. Raises StoreError."""
+        for mirror in self._inputs:
+            if job.path.is_relative_to(mirror.folder):
+                mirror.fetch(job.path)
+        record = job.output(".json")
+        if self._output is not None and run.skip_existing and self._output.name(record) in self._output.names:
+            self._output.fetch(record)
+            for path in [*job.snapshots(run), *job.outputs(run)]:
+                if self._output.name(path) in self._output.names:
+                    path.touch()
+
+    def loaded(self, job: Job, run: Run) -> None:
+        """Nothing that was brought of a job is needed any more. In a thread."""
+        for mirror in self._inputs:
+            if job.path.is_relative_to(mirror.folder):
+                job.path.unlink(missing_ok=True)
+        self._clear(job, run)
+
+    def publish(self, job: Job, run: Run) -> None:
+        """Takes the outputs of a job to their store, the record last. In a thread. Raises StoreError."""
+        if self._output is None:
+            return
+        outputs = [*job.snapshots(run), *job.outputs(run)]
+        record = outputs[-1]
+        if (name := self._output.name(record)) in self._output.names:
+            # It would speak of files that are no longer its own.
+            self._output.store.remove(name)
+        for output in outputs:
+            if output.is_file():
+                self._output.publish(output)
+        self._clear(job, run)
+
+    def _clear(self, job: Job, run: Run) -> None:
+        if self._output is not None:
+            for path in [*job.snapshots(run), *job.outputs(run)]:
+                path.unlink(missing_ok=True)
