@@ -92,16 +92,18 @@ def _print_slots(count: int, images: int) -> None:
     print("| images | slots | | slot use | steps | network evaluations | seconds |")
     print("|---|---|---|---|---|---|---|")
     rows = []
-    for iterations in (spread_stops(images), spread_stops(10 * images)):
-        for name, way in (("fixed batches", fixed_batches), ("refilled slots", refilled_slots)):
-            use = way(iterations, count)
-            rows.append(use)
-            print(
-                f"| {len(iterations)} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} "
-                f"| {use.seconds:.1f} |",
-                flush=True,
-            )
-    fixed, refilled, _, tenfold = rows
+    for number, name, way in (
+        (images, "fixed batches", fixed_batches),
+        (images, "refilled slots", refilled_slots),
+        (10 * images, "refilled slots", refilled_slots),
+    ):
+        use = way(spread_stops(number), count)
+        rows.append(use)
+        print(
+            f"| {number} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} | {use.seconds:.1f} |",
+            flush=True,
+        )
+    fixed, refilled, tenfold = rows
     print(
         f"  evaluations, refilled / fixed: {refilled.evaluations / fixed.evaluations:.3f}; time of the tenfold queue: "
         f"{tenfold.seconds / refilled.seconds:.1f} times"

@@ -1,8 +1,10 @@
 """Where the files of a run are: here, or in object stores, from which they are brought and to which they are taken."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diip_jax.command import expanded
 from diip_jax.images import EXTENSIONS, ImageError, find_images
@@ -45,7 +47,7 @@ class Files:
         if single:
             # An object by itself has the name that it has in its folder.
             folder, _, name = url.rstrip("/").rpartition("/")
-            mirror = Mirror(Store(folder), mirror.folder)
+            mirror = Mirror(Store(folder), mirror.folder, [name])
             found = [name]
         else:
             found = sorted(name for name in mirror.names if Path(name).suffix.lower() in EXTENSIONS)
@@ -60,6 +62,38 @@ class Files:
             return expanded("output_dir", given)
         self._output = Mirror(Store(given), self._scratch / "out")
         return self._output.folder
+
+    def places(self) -> list[str]:
+        """The addresses of the stores that inputs come from, for `at`."""
+        return [mirror.store.url for mirror in self._inputs]
+
+    @classmethod
+    def at(cls, places: Sequence[str], scratch: Path) -> "Files":
+        """The same places in another process, for jobs that come by `portable` and `arrived`."""
+        files = cls(scratch)
+        files._inputs = [Mirror(Store(url), scratch / f"in{n}", ()) for n, url in enumerate(places)]
+        return files
+
+    def portable(self, job: Job) -> dict[str, str | None]:
+        """A job for another process."""
+        paths = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+        return {name: self._portable(path) if isinstance(path, Path) else path for name, path in paths.items()}
+
+    def _portable(self, path: Path) -> str:
+        inside = path.is_relative_to(self._scratch)
+        return f"scratch:{path.relative_to(self._scratch)}" if inside else os.path.abspath(path)
+
+    def arrived(self, job: dict[str, str | None]) -> Job:
+        """A job that another process has made portable."""
+
+        def path(text: str | None) -> Path | None:
+            if text is None:
+                return None
+            inside = text.startswith("scratch:")
+            return self._scratch / text.removeprefix("scratch:") if inside else Path(text)
+
+        given: dict[str, Any] = {name: text if name == "stem" else path(text) for name, text in job.items()}
+        return Job(**given)
 
     def shown(self, text: str) -> str:
         """A line for the user, with addresses for places in the scratch folder."""

@@ -41,6 +41,9 @@ _HELP: dict[str, dict[str, str]] = {
         "method, a row for each image",
         "shard": "I/N: only part I of N, from 0, by a hash of the images' names; the parts run side by side into one "
         "folder, or one after the other",
+        "engine": "local: this process, on its devices; ray: an actor for each chip of a Ray cluster, started on this "
+        "machine where RAY_ADDRESS names none; finished images are then always left out",
+        "ray_actors": "how many of them, at most; without it as many as there are chips",
         "share_output": "other runs with the same settings may write into the folder at the same time; without it, and "
         "without --shard, a second one is refused",
         "tolerate_failures": "exit code 0 once the run is through, although images failed: a cluster then does not "
@@ -163,6 +166,8 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_integer, "batch_size", None, lower_bound=1)
     define(flags.DEFINE_string, "manifest", None)
     define(flags.DEFINE_string, "shard", "0/1")
+    define(flags.DEFINE_enum, "engine", "local", ["local", "ray"])
+    define(flags.DEFINE_integer, "ray_actors", None, lower_bound=1)
     define(flags.DEFINE_boolean, "share_output", False)
     define(flags.DEFINE_boolean, "tolerate_failures", False)
     define(flags.DEFINE_string, "run_log", None)

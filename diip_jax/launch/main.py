@@ -24,6 +24,7 @@ from diip_jax.launch.known_data import read_kernel
 from diip_jax.launch.plan import Job, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
+from diip_jax.launch.ray_engine import restore_with_ray
 from diip_jax.launch.requests import existing, identity, kinds_of
 from diip_jax.launch.restore_files import restore_files
 from diip_jax.launch.setup import prior_of, run_of
@@ -107,9 +108,12 @@ def _restore(
         check_writable(output_dir)
         together = shard.count > 1 or jax.process_count() > 1 or values.share_output
         with _folder(files, output_dir, identity(kinds, runs, prior), together, console), summary.ending():
-            for kind, run in zip(kinds, runs, strict=True):
-                if mine := kind.of(jobs):
-                    restore_files(mine, run, prior, console, summary, files, kind.seeds)
+            if values.engine == "ray":
+                restore_with_ray(kinds, jobs, most.batch_size, values.ray_actors, console, summary, files)
+            else:
+                for kind, run in zip(kinds, runs, strict=True):
+                    if mine := kind.of(jobs):
+                        restore_files(mine, run, prior, console, summary, files, kind.seeds)
     if found > 1:
         console.line(_summary(summary, every_job, files))
 

@@ -23,8 +23,15 @@ from diip_jax.prior import Prior, identity_of
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """Images of a run that are restored with the same settings; `seeds` of those that have their own."""
+    """Images of a run that are restored with the same settings.
 
+    Attributes:
+        arguments: the command line that would have these settings; values, method: what it says.
+        errors: what was given and is no image.
+        seeds: of images that have their own.
+    """
+
+    arguments: list[str]
     values: flags.FlagValues
     method: Settings
     paths: list[Path]
@@ -50,7 +57,9 @@ def kinds_of(
         UsageError: it is not said, or settings that do not go together.
     """
     if values.manifest is None:
-        return [Kind(values, _method(values, kernel), *_inputs([*values.image, *positional], files), {})]
+        return [
+            Kind(list(arguments), values, method_of(values, kernel), *_inputs([*values.image, *positional], files), {})
+        ]
     if values.image or positional:
         raise UsageError("--manifest names the images; leave --image out")
     by_settings: dict[tuple[str, ...], list[Row]] = {}
@@ -61,15 +70,16 @@ def kinds_of(
         of_rows = define_flags()
         try:
             of_rows([PROGRAM, *arguments, *settings])
-            method = _method(of_rows, kernel)
+            method = method_of(of_rows, kernel)
         except (flags.Error, UsageError) as error:
             raise UsageError(f"--manifest: {rows[0].where}: {error}") from error
         seeds = {row.path: row.seed for row in rows if row.seed is not None}
-        kinds.append(Kind(of_rows, method, [row.path for row in rows], [], seeds))
+        kinds.append(Kind([*arguments, *settings], of_rows, method, [row.path for row in rows], [], seeds))
     return kinds
 
 
-def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Settings:
+def method_of(values: flags.FlagValues, kernel: KernelFile | None) -> Settings:
+    """The method that parsed flags name. Raises UsageError for settings that it does not take."""
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
     try:

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,12 @@ class Mirror:
 
     Args:
         folder: whose files are this object's alone.
+        names: of the objects that are there; None: they are looked up.
     """
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, names: Iterable[str] | None = None) -> None:
         self.store, self.folder = store, folder
-        self.names = frozenset(store.names())
+        self.names = frozenset(store.names() if names is None else names)
 
     def path(self, name: str) -> Path:
         """Where an object is, or would be."""
