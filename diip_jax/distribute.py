@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
@@ -27,6 +28,7 @@ Item = TypeVar("Item")
 # Lost processes end a meeting, not this; one that looks through a large folder on slow storage may take its time.
 _PATIENCE_MS = 24 * 60 * 60 * 1000
 _questions = itertools.count()
+_LIMITS = Path("/sys/fs/cgroup")
 
 
 def use_every_core() -> None:
@@ -37,7 +39,34 @@ def use_every_core() -> None:
     """
     if cast(Any, jax.config).jax_num_cpu_devices == -1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def usable_cores(limits: Path = _LIMITS) -> int:
+    """CPU cores that this process may use: of its affinity, where the system has that, and of its container.
+
+    Args:
+        limits: folder of the control group (version 2), as a container sees it.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    # "max 100000", or microseconds of CPU time in every so many.
+    quota, _, period = _limit(limits / "cpu.max").partition(" ")
+    return max(1, min(cores, int(quota) // int(period))) if quota.isdecimal() and period.isdecimal() else cores
+
+
+def usable_memory(limits: Path = _LIMITS) -> int:
+    """Bytes of memory of the machine, or of the container that the process is in."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _limit(limits / "memory.max")
+    return min(memory, int(limit)) if limit.isdecimal() else memory
+
+
+def _limit(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # not in such a group
+        return ""
 
 
 def device_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -82,7 +111,7 @@ def on_cpu(mesh: Mesh) -> bool:
 def device_memory(mesh: Mesh) -> int | None:
     """Bytes that one of the devices may use, None where it does not say; CPU devices share what the machine has."""
     if on_cpu(mesh):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // mesh.size
+        return usable_memory() // mesh.size
     return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
 
 

@@ -92,3 +92,19 @@ def test_shares_are_all_there_is_and_nothing_twice(monkeypatch, count):
 def test_a_process_outside_a_meeting_has_nobody_to_agree_with():
     with pytest.raises(RuntimeError, match="same_everywhere is for the processes of a meeting"):
         distribute.same_everywhere(b"digest")
+
+
+def test_limits_of_a_container_are_seen(tmp_path, monkeypatch):
+    assert distribute.usable_cores(tmp_path) == len(os.sched_getaffinity(0))
+    machine = distribute.usable_memory(tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert distribute.usable_memory(tmp_path) == machine
+    assert distribute.usable_cores(tmp_path) == len(os.sched_getaffinity(0))
+    (tmp_path / "memory.max").write_text(f"{2**20}\n")
+    assert distribute.usable_memory(tmp_path) == 2**20
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for quota, cores in (("250000", 2), ("50000", 1), ("1600000", 8)):
+        (tmp_path / "cpu.max").write_text(f"{quota} 100000\n")
+        assert distribute.usable_cores(tmp_path) == cores

@@ -3,12 +3,12 @@
 The weights are random: they do not change the time.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from diip_jax import distribute
 from diip_jax.convert.torch_configs import to_diffusers
 from diip_jax.methods import DIIP
 from diip_jax.models import DDPMUNetConfig
@@ -113,7 +113,7 @@ def _torch_network(prior: Prior) -> tuple[Any, Any]:
         raise ValueError("--torch runs DDPM's network only; leave it out")
     if prior.dtype != "float32":
         raise ValueError("--torch runs float32 only; leave --dtype out")
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(distribute.usable_cores())
     network: Any = UNet2DModel(**to_diffusers(prior.model))
     return torch, network.to(memory_format=torch.channels_last).eval()
 

@@ -1,6 +1,5 @@
 """What a run works with: the prior, and what is asked of it, checked against each other."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from diip_jax import distribute
 from diip_jax.command import UsageError, expanded
 from diip_jax.commands.settings import Settings
 from diip_jax.launch.flag_table import METHOD_HELP
@@ -56,8 +56,7 @@ def _usual_batch(prior: Prior) -> int:
     if jax.default_backend() != "cpu":
         return 8 * devices
     # Every device has its copy of the parameters, and CPU devices have one memory.
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    copies = memory // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
+    copies = distribute.usable_memory() // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
     return max(1, min(devices, copies))
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 import zlib
+from functools import partial
 from typing import Any
 
 import jax
@@ -129,6 +130,11 @@ def _kinds(state: Any) -> Any:
 
 def image_keys(y: np.ndarray, seed: int, samples: int = 1) -> Array:
     """One key per (image, sample) pair, from the seed and the image's own bytes."""
-    digests = jnp.array([zlib.crc32(image.tobytes()) for image in y], jnp.uint32)
+    digests = np.array([zlib.crc32(image.tobytes()) for image in y], np.uint32)
+    return _folded(jax.random.key(seed), digests, samples)
+
+
+@partial(jax.jit, static_argnames=("samples",))
+def _folded(key: Array, digests: Array, samples: int) -> Array:
     fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
-    return fold(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), digests), jnp.arange(samples)).reshape(-1)
+    return fold(jax.vmap(jax.random.fold_in, (None, 0))(key, digests), jnp.arange(samples)).reshape(-1)

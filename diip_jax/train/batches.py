@@ -3,7 +3,6 @@
 Which picture is where in it, and how it is cut, depends on the seed and on the position, not on threads or processes.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, SupportsIndex
@@ -11,6 +10,7 @@ from typing import Any, SupportsIndex
 import grain
 import numpy as np
 
+from diip_jax import distribute
 from diip_jax.image_reading import ImageError
 from diip_jax.train.cuts import Cut, Pixels
 from diip_jax.train.pictures import Pictures
@@ -34,7 +34,7 @@ class Prepared:
         """
         self._pictures, self._cut, self._at_least, self._report = pictures, cut, at_least, report
         self._cache: dict[int, Pixels] = {}
-        self._left = int(_CACHE_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        self._left = int(_CACHE_SHARE * distribute.usable_memory())
         self._unusable: set[int] = set()
         self._lock = threading.Lock()
         self._check_enough("")
@@ -89,7 +89,7 @@ def batches(
     `get_state` and `set_state` hold the position.
     """
     rows = batch_size // processes
-    cores = len(os.sched_getaffinity(0))
+    cores = distribute.usable_cores()
     reading = grain.ReadOptions(num_threads=min(_THREADS, cores), prefetch_buffer_size=2 * min(_THREADS, cores))
     dataset: Any = grain.MapDataset.source(prepared).seed(seed).shuffle().repeat().random_map(cut.at_random)
     # In batches of a process's rows, process 0 has the first, process 1 the second, and together they have one batch.
