@@ -60,8 +60,9 @@ from diip_jax.plugs.rules import (
 )
 from diip_jax.prior import CheckpointError, Prior, load_prior, save_prior
 from diip_jax.priors import Windowed
-from diip_jax.restore import Solution, View, every, restore
+from diip_jax.restore import View, every, restore
 from diip_jax.schedule import Schedule
+from diip_jax.solution import Solution
 from diip_jax.solve.problem import Problem, Result
 
 __version__ = "0.2.0"

@@ -2,54 +2,23 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diip_jax import distribute
 from diip_jax.array_types import Array
 from diip_jax.configuration import narrowed, usual_configuration
 from diip_jax.methods.method import Method, Sampler
-from diip_jax.pixels import to_uint8
-from diip_jax.plugs.operators import Identity, PictureOperator
-from diip_jax.solve import batch, inputs
+from diip_jax.plugs.operators import Identity
+from diip_jax.solution import Solution, as_given, joined, on_host, solution_of
+from diip_jax.solve import batch, inputs, refill, slots
 from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Problem, Result
-
-
-@dataclasses.dataclass(frozen=True)
-class Solution:
-    """What `restore` returns, on the host. N images of S samples each.
-
-    Attributes:
-        images: `[N, H, W, C]`, the mean of the samples; of y's dtype and range where y is a picture, else float32 in
-            [-1, 1]. H and W are what `operator.image_shape` makes of y's.
-        samples: `[N, S, H, W, C]` likewise, where more than one was asked for; else None.
-        selected: `[N, S]` index k of the iterate that is returned, counted from 0; -1 where none was finite.
-        result: `[N, S]` int32, how each ended: a `Result`, whose `advice` says in words what it means.
-        reasons: N lists of S names: of the rule that fired, or "budget", "diverged", "stopped".
-        u: the generator's variable where each run ended (one step after the last iterate); leaves `[N, S, ...]`.
-        eta: the operator's parameters of the returned iterate; leaves `[N, S, ...]`.
-        operator: by name `[N, S, ...]`: what eta stands for, such as "kernel".
-        state: everything that it takes to go on: `restore(problem, y, args, u0=solution.state)`.
-        stats: "iterations" `[N, S]`, iterates evaluated; "evaluations" `[N, S]`, of networks, forwards, in them;
-            "seconds", wall time of the call.
-        traces: by name `[N, S, max_iterations, ...]` float32, NaN where there was no iterate: what `save` asked for.
-    """
-
-    images: np.ndarray
-    samples: np.ndarray | None
-    selected: np.ndarray
-    result: np.ndarray
-    reasons: list[list[str]]
-    u: Any
-    eta: Any
-    operator: dict[str, np.ndarray]
-    state: Any
-    stats: dict[str, Any]
-    traces: dict[str, np.ndarray]
 
 
 class View:
@@ -57,34 +26,34 @@ class View:
 
     Attributes:
         jobs: total number of (image, sample) pairs; pair j is sample j % S of image j // S.
-        running: indices of the pairs in the current batch.
+        running: indices of the pairs that are on a device now; one that has stopped is seen once more.
         iterations: `[len(running)]` iterates evaluated so far.
         evaluations: `[len(running)]` network evaluations so far.
         stopped: `[len(running)]` whether each has stopped.
     """
 
-    def __init__(self, jobs: int, running: range, state: State) -> None:
+    def __init__(self, jobs: int, running: Sequence[int], state: State, slots: np.ndarray) -> None:
         self.jobs, self.running = jobs, running
-        self._state, self._count = state, len(running)
-        self.iterations = np.asarray(state.k)[: self._count]
-        self.evaluations = np.asarray(state.evaluations)[: self._count]
-        self.stopped = np.asarray(state.result)[: self._count] != Result.RUNNING
+        self._state, self._slots = state, slots
+        self.iterations = np.asarray(state.k)[slots]
+        self.evaluations = np.asarray(state.evaluations)[slots]
+        self.stopped = np.asarray(state.result)[slots] != Result.RUNNING
         self._wanted = np.zeros(len(state.result), bool)
 
     def current(self) -> np.ndarray:
         """`[len(running), H, W, C]` float32 in [-1, 1]: what would be returned now. Only inside the callback."""
-        return np.clip(np.asarray(self._state.chosen.image)[: self._count], -1, 1)
+        return np.clip(np.asarray(self._state.chosen.image)[self._slots], -1, 1)
 
     def traces(self) -> dict[str, np.ndarray]:
         """What is saved so far, by name `[len(running), max_iterations, ...]`. Only inside the callback."""
-        return {name: np.asarray(trace)[: self._count] for name, trace in self._state.traces.items()}
+        return {name: np.asarray(trace)[self._slots] for name, trace in self._state.traces.items()}
 
     def stop(self, which: Any = slice(None)) -> None:
         """Ends the run of some of the pairs (indices into `running`, or a mask), or of all.
 
         What is returned of each is what `current` shows.
         """
-        self._wanted[: self._count][which] = True
+        self._wanted[self._slots[which]] = True
 
     def wanted(self) -> np.ndarray | None:
         """Which slots of the batch are to stop; None: none."""
@@ -100,7 +69,7 @@ class Every:
 
 
 def every(iterations: int, function: Callable[[View], None]) -> Every:
-    """A callback of `restore` after every so many iterations, and after the last of a batch.
+    """A callback of `restore` after every so many iterations of an image, and after its last.
 
     Raises:
         ValueError: iterations is no whole number of at least 1.
@@ -124,10 +93,12 @@ def restore(
 ) -> Solution:
     """Restores degraded observations: `restore(DIIP(load_prior()), photos).images`.
 
-    Every batch is one XLA program, split over the devices; a second call with the same kinds of plugs, settings, shapes
+    Images that fit into one batch are one XLA program from the first iteration to the last stop, split over the devices
+    (with a callback, in pieces). Of more images each device has its share of a batch as slots: where one stops, the
+    next takes its place, and nobody waits for the slowest. A second call with the same kinds of plugs, settings, shapes
     and devices compiles nothing, whatever arrays, rates, thresholds and budgets the plugs hold (where something is
     saved, the budget is the length of its arrays, and another one compiles). An image's result depends on its y, its
-    args, the seed and the problem, neither on the other images of the call nor on the number of devices. The random
+    args, the seed and the problem, neither on the other images of the call nor on slots and devices. The random
     numbers depend on the seed and the number of the sample, and are the same for every image. On a CPU this holds to
     the last bit; on an accelerator to rounding, which a long optimisation can amplify, because convolutions round
     differently where a device has another number of images. A picture whose three channels are equal is restored grey,
@@ -144,8 +115,8 @@ def restore(
             it had not ended (images that a rule had stopped stay as they are); or first variables of the generator, a
             pytree whose leaves are `[N, ...]`, or `[N, S, ...]` such as a solution's `u`.
         samples: restorations per image from different random numbers; `.images` is their mean.
-        batch_size: (image, sample) pairs restored at once; None for all. A smaller last batch is padded with pairs that
-            count as stopped, so that it runs in the same program; so is one that the devices do not divide.
+        batch_size: (image, sample) pairs restored at once; None for all. What the devices do not divide, or fewer
+            pairs, is padded with pairs that count as stopped, so that it runs in the same program.
         devices: those that share a batch; None for all of this process. The arrays of the problem are copied to each.
         save: what to trace of every iterate: "loss", "laplacian_variance", what the operator estimates ("kernel"), or
             functions (seen, args) -> array such as `diip_jax.psnr`, called by their names.
@@ -175,26 +146,98 @@ def restore(
     seen = inputs.visible(problem, y, args)
     first = inputs.first_variables(problem, image_shape, u0, (seen, args), samples)
 
-    layout, problem, slots = batch.layout_of(problem, image_shape, batch_size, devices, save)
+    layout, problem, rows = batch.layout_of(problem, image_shape, batch_size, devices, save)
     keys = inputs.image_keys(seen, seed, samples)
-    ended: list[Any] = []
-    for begin in range(0, jobs, batch_size):
-        running = range(begin, min(begin + batch_size, jobs))
-        of_pairs = np.arange(running.start, running.stop)
-        given = jax.tree.map(lambda leaf, who=of_pairs // samples: leaf[who], (seen, args))
-        begun = jax.tree.map(lambda leaf, who=of_pairs: leaf[who], first)
-        placed, stopped = batch.place((*given, keys[of_pairs], begun), len(running), slots, layout.mesh)
-        looker = None if look is None else _looker(look.function, jobs, running)
-        try:
-            state = batch.run(layout, problem, placed, stopped, looker, look.iterations if look else 10)
-        except _Interruption as interruption:
-            learned = batch.estimates(layout, problem, interruption.state.chosen.eta)
-            ended.append(_on_host((interruption.state, learned), len(running)))
-            _carry(interruption.raised, lambda: _solution_of(ended, problem, samples, given_dtype, began))
-            raise interruption.raised from None
-        learned = batch.estimates(layout, problem, state.chosen.eta)
-        ended.append(_on_host((state, learned), len(running)))
-    return _solution_of(ended, problem, samples, given_dtype, began)
+
+    def pairs(which: np.ndarray) -> Any:
+        """(y, args, keys, u0) of some of the (image, sample) pairs."""
+        given = jax.tree.map(lambda leaf: leaf[which // samples], (seen, args))
+        return (*given, keys[which], jax.tree.map(lambda leaf: leaf[which], first))
+
+    looker = None if look is None else _Looker(look, jobs)
+    if jobs <= batch_size:
+        done, learned = _together(layout, problem, rows, jobs, pairs, looker)
+    else:
+        kind = slots.of_layout(layout, batch_size, rows)
+        done, learned = _by_turns(kind, problem, list(layout.mesh.devices.flat), jobs, pairs, looker)
+    # Where the callback has raised, the last image that was begun may lack some samples: it is left out.
+    count = len(done.k) // samples * samples
+    done, learned = jax.tree.map(lambda leaf: leaf[:count], (done, learned))
+    solution = solution_of(problem, done, learned, samples, given_dtype, time.monotonic() - began)
+    if looker is not None and looker.raised is not None:
+        raise _carrying(looker.raised, solution)
+    return solution
+
+
+class _Looker:
+    """Calls a callback. Once that has raised, nothing further begins, and what runs is to stop where it is."""
+
+    def __init__(self, look: Every, jobs: int) -> None:
+        self.iterations, self._function, self._jobs = look.iterations, look.function, jobs
+        self.raised: BaseException | None = None
+
+    def __call__(self, state: State, where: np.ndarray, who: Sequence[int]) -> np.ndarray | None:
+        """Which rows of a state are to stop; see `diip_jax.solve.refill.Look`."""
+        if self.raised is None:
+            view = View(self._jobs, who, state, where)
+            try:
+                self._function(view)
+                return view.wanted()
+            except BaseException as error:
+                self.raised = error
+        return np.ones(len(state.result), bool)
+
+
+def _carrying(error: BaseException, solution: Solution) -> BaseException:
+    """What a callback has raised, with the solution of the images that were begun, as far as they came."""
+    error.solution = solution  # type: ignore[attr-defined]
+    count = len(solution.images)
+    error.add_note(f"in the callback of restore: .solution has what was done of the first {count} images")
+    return error
+
+
+def _together(
+    layout: batch.Layout,
+    problem: Problem,
+    rows: int,
+    jobs: int,
+    pairs: Callable[[np.ndarray], Any],
+    looker: _Looker | None,
+) -> tuple[State, dict[str, np.ndarray]]:
+    """All pairs as one batch; where they ended and what was learned of each."""
+    problem = distribute.replicate(problem, layout.mesh)
+    placed, stopped = batch.place(pairs(np.arange(jobs)), jobs, rows, layout.mesh)
+    look = None if looker is None else partial(looker, where=np.arange(jobs), who=range(jobs))
+    state = batch.run(layout, problem, placed, stopped, look, looker.iterations if looker else 10)
+    return on_host((state, batch.estimates(layout, problem, state.chosen.eta)), jobs)
+
+
+def _by_turns(
+    kind: slots.Slots,
+    problem: Problem,
+    devices: Sequence[jax.Device],
+    jobs: int,
+    pairs: Callable[[np.ndarray], Any],
+    looker: _Looker | None,
+) -> tuple[State, dict[str, np.ndarray]]:
+    """All pairs in slots that are refilled; likewise, in their order, of those that were begun."""
+
+    def items() -> Iterator[refill.Item]:
+        for pair in range(jobs):
+            if looker is not None and looker.raised is not None:
+                return
+            yield refill.Item(pair, pairs(np.array([pair])))
+
+    ended = refill.refill(
+        kind,
+        problem,
+        devices,
+        items(),
+        piece=lambda: looker.iterations if looker else int(problem.max_iterations),
+        look=looker,
+    )
+    by_pair = sorted(ended, key=lambda one: one.who)
+    return joined([one.state for one in by_pair]), joined([one.learned for one in by_pair])
 
 
 def _sizes(count: int, samples: int, batch_size: int | None) -> tuple[int, int]:
@@ -234,8 +277,8 @@ def _sampled(
     restored = np.clip(np.asarray(seen), -1, 1).reshape(len(given), samples, *given.shape[1:])
     each = np.ones((len(given), samples), np.int32)
     return Solution(
-        images=_as_given(restored.mean(axis=1), picture),
-        samples=_as_given(restored, picture) if samples > 1 else None,
+        images=as_given(restored.mean(axis=1), picture),
+        samples=as_given(restored, picture) if samples > 1 else None,
         selected=0 * each,
         result=each * int(Result.RULE),
         reasons=[["sampled"] * samples for _ in given],
@@ -246,83 +289,3 @@ def _sampled(
         stats={"iterations": each, "evaluations": each * sampler.evaluations, "seconds": time.monotonic() - began},
         traces={},
     )
-
-
-class _Interruption(BaseException):
-    """A callback has raised; where the batch was then."""
-
-    def __init__(self, raised: BaseException, state: State) -> None:
-        super().__init__(raised)
-        self.raised, self.state = raised, state
-
-
-def _carry(error: BaseException, solution: Callable[[], Solution]) -> None:
-    """Gives what a callback has raised the solution of the images that were begun, as far as they came."""
-    error.solution = solution()  # type: ignore[attr-defined]
-    count = len(error.solution.images)  # type: ignore[attr-defined]
-    error.add_note(f"in the callback of restore: .solution has what was done of the first {count} images")
-
-
-def _solution_of(ended: Sequence[Any], problem: Problem, samples: int, given_dtype: np.dtype, began: float) -> Solution:
-    """Of batches of pairs, the last image of which may lack some samples: it is left out."""
-    done, learned = jax.tree.map(lambda *parts: _joined(parts), *ended)
-    count = len(done.k) // samples * samples
-    done, learned = jax.tree.map(lambda leaf: leaf[:count], (done, learned))
-    return _solution(problem, done, learned, samples, given_dtype, time.monotonic() - began)
-
-
-def _looker(function: Callable[[View], None], jobs: int, running: range) -> Callable[[State], np.ndarray | None]:
-    def look(state: State) -> np.ndarray | None:
-        view = View(jobs, running, state)
-        try:
-            function(view)
-        except BaseException as error:
-            raise _Interruption(error, state) from error
-        return view.wanted()
-
-    return look
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _on_host(tree: Any, count: int) -> Any:
-    """The first elements, as NumPy arrays; what is behind them is padding."""
-    return jax.tree.map(lambda leaf: leaf[:count] if _is_key(leaf) else np.asarray(leaf)[:count], tree)
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    return jnp.concatenate(parts) if _is_key(parts[0]) else np.concatenate(parts)
-
-
-def _solution(
-    problem: Problem, done: State, learned: dict[str, np.ndarray], samples: int, given: np.dtype, seconds: float
-) -> Solution:
-    def by_image(leaf: Any) -> Any:
-        return leaf.reshape(-1, samples, *leaf.shape[1:])
-
-    restored = by_image(np.clip(done.chosen.image, -1, 1))
-    picture = given if isinstance(problem.operator, PictureOperator) else np.dtype(np.float32)
-    names, result = problem.rule.names, by_image(done.result)
-    reasons = [
-        [names[reason] if code == Result.RULE else Result(code).name.lower() for code, reason in zip(*row, strict=True)]
-        for row in zip(result, by_image(done.reason), strict=True)
-    ]
-    return Solution(
-        images=_as_given(restored.mean(axis=1), picture),
-        samples=_as_given(restored, picture) if samples > 1 else None,
-        selected=by_image(done.chosen.k),
-        result=result,
-        reasons=reasons,
-        u=jax.tree.map(by_image, done.u),
-        eta=jax.tree.map(by_image, done.chosen.eta),
-        operator={name: by_image(values) for name, values in learned.items()},
-        state=done._replace(traces={}),
-        stats={"iterations": by_image(done.k), "evaluations": by_image(done.evaluations), "seconds": seconds},
-        traces={name: by_image(trace) for name, trace in done.traces.items()},
-    )
-
-
-def _as_given(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return to_uint8(images) if dtype == np.uint8 else images.astype(dtype)

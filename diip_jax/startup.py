@@ -20,6 +20,13 @@ _LATER_SECONDS = 0.05
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread of a command that sees to its end, see `diip_jax.run.signals`."""
+
+
+_RAISED = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
+
+
 def guard() -> None:
     """Where the package is imported for a command: ends the process at a signal. A signal that is ignored stays so."""
     # Python has "-m" there while it looks for the module.
@@ -36,8 +43,8 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
             code = main(sys.argv[1:])
             if signal.getsignal(signal.SIGINT) is _interrupt:  # what JAX and threads do at the end is not for handling
                 signal.signal(signal.SIGINT, _end if code < 128 else signal.SIG_IGN)
-    except KeyboardInterrupt:
-        _end(signal.SIGINT, None)
+    except (KeyboardInterrupt, Terminated) as asked:
+        _end(_RAISED[type(asked)], None)
     sys.exit(code)
 
 
@@ -78,16 +85,16 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextlib.contextmanager
 def _nothing_swallowed() -> Iterator[None]:
-    """Inside, Ctrl-C during a callback or a destructor, where Python only prints it, interrupts what follows as well.
+    """Inside, a signal during a callback or a destructor, where Python only prints it, interrupts what follows as well.
 
     JAX has such a callback in every garbage collection.
     """
     earlier = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        if (number := _RAISED.get(unraisable.exc_type)) is not None:
             # Later: now the main thread is still in what swallowed it.
-            again = threading.Timer(_LATER_SECONDS, _thread.interrupt_main)
+            again = threading.Timer(_LATER_SECONDS, _thread.interrupt_main, [number])
             again.daemon = True
             again.start()
         else:

@@ -18,6 +18,7 @@ from networks import TINY
 from PIL import Image
 
 from diip_jax.launch import main as launch
+from diip_jax.launch import setup
 from diip_jax.prior import Prior, load_prior, random_prior, save_prior
 
 
@@ -54,7 +55,7 @@ def run(capsys, *arguments: object) -> Outcome:
     usual = [f"--checkpoint={checkpoint()}", "--method=diip", "--stride=250", "--max_iterations=4", "--stopping=budget"]
     capsys.readouterr()
     # Loading is most of what a run of this prior takes; the tests load it once.
-    once = mock.patch.object(launch, "load_prior", _load_prior)
+    once = mock.patch.object(setup, "load_prior", _load_prior)
     with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(_scratch())}), once:
         try:
             code = launch.main([*usual, *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""`python mortal_process.py KILLED|- FLAGS...`: the command, held up after its first batch.
+"""`python mortal_process.py KILLED|- FLAGS...`: the command, held up after its first image.
 
 With `-` it then kills itself, as a machine that is lost would; else it goes on once the file KILLED is there.
 """
@@ -13,16 +13,16 @@ from diip_jax.launch import main, restore_files
 
 
 def main_held_up(killed: str, *arguments: str) -> int:
-    usual = restore_files._restore_batch
+    usual = restore_files._Work._written
 
-    def hold_up(*batch):
-        usual(*batch)
+    def hold_up(*written):
+        usual(*written)
         if killed == "-":
             os.kill(os.getpid(), signal.SIGKILL)
         while not Path(killed).exists():
             time.sleep(0.05)
 
-    restore_files._restore_batch = hold_up
+    restore_files._Work._written = hold_up
     return main.main(arguments)
 
 

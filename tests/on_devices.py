@@ -35,19 +35,25 @@ def vmapped_program() -> str:
 
 
 def main(output: str, *program: str) -> None:
-    seen = []
+    seen, ended = [], []
+
+    def look(view: diip_jax.View) -> None:
+        seen.append((len(view.running), len(view.iterations), len(view.stopped), len(view.current())))
+        ended.extend(np.asarray(view.running)[view.stopped])
+
     restored = diip_jax.restore(
         METHOD,
         np.asarray(images(6)),
         {"clean": np.asarray(images(6, seed=7))},
         batch_size=5,
         save=("loss", "laplacian_variance", diip_jax.psnr),
-        callback=lambda v: seen.append((len(v.running), len(v.iterations), len(v.stopped), len(v.current()))),
+        callback=look,
     )
     np.savez(
         output,
         devices=len(jax.devices()),
         seen=seen,
+        ended=ended,
         images=restored.images,
         iterations=restored.stats["iterations"],
         selected=restored.selected,

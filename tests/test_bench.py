@@ -80,6 +80,20 @@ def test_the_command_measures_the_training(tmp_path, capsys):
     assert "--stride: no effect with --train" in capsys.readouterr().err
 
 
+def test_refilled_slots_use_more_of_what_is_computed(capsys):
+    assert main(["--slots=2", "--images=4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-1]]
+    assert [(row[0], row[2]) for row in rows] == [
+        ("4", "fixed batches"),
+        ("4", "refilled slots"),
+        ("40", "refilled slots"),
+    ]
+    share, evaluations = ([float(row[n]) for row in rows] for n in (3, 5))
+    assert share[0] < share[1] < share[2] <= 1 and share[2] > 0.95 and evaluations[1] < evaluations[0]
+    assert lines[-1].startswith(f"  evaluations, refilled / fixed: {evaluations[1] / evaluations[0]:.3f}; time of")
+
+
 @pytest.mark.parametrize(
     "argument, message",
     [

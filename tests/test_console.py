@@ -23,41 +23,40 @@ def clock(monkeypatch):
 
 def test_no_bar_without_a_terminal(capsys):
     console = Console()
-    console.start(images=2, budget=10, batch=1.0)
-    console.batch_started()
-    console.batch_at(5, 0.0, 1.0, False)
+    console.start(images=2, budget=10)
+    console.iterations_done(5)
     console.line("done")
     console.error("bad\nthing")
     console.close()
     assert capsys.readouterr() == ("done\n", "diip_jax.launch: error: bad thing\n")
 
 
-def test_bar_shows_images_iterations_and_time_left(monkeypatch, clock):
+def test_bar_shows_images_and_time_left(monkeypatch, clock):
     stderr = Terminal()
     monkeypatch.setattr(sys, "stderr", stderr)
     console = Console()
-    console.start(images=3, budget=100, batch=1.0)
-    console.batch_started()
+    console.start(images=3, budget=100)
+    clock[0] = 1.0
+    console.iterations_done(0)
+    assert "compiling" in stderr.getvalue()
     clock[0] = 5.0
-    console.batch_at(10, 0.0, 1.0, False)  # the first look carries the compilation: it times nothing
+    console.iterations_done(10)  # the first iterations carry the compilation: they time nothing
     assert "time left unknown" in stderr.getvalue()
     clock[0] = 25.0
-    console.batch_at(20, 0.0, 1.0, False)  # 2 s an iteration, 80 + 2 * 100 of them to come
-    assert "image 0 of 3 done, iteration 20/100" in stderr.getvalue()
+    console.iterations_done(20)  # 2 s an iteration, 3 * 100 - 20 of them to come
     assert "about 09:20 left" in stderr.getvalue()
+    console.image_done(30)
     clock[0] = 45.0
-    console.batch_at(30, 0.0, 1.0, True)  # stopped early: so may the two to come, at 2 s for each of 30 iterations
-    assert "about 02:00 left" in stderr.getvalue()
-    console.image_done()
-    console.batch_started()
+    console.iterations_done(30)  # it stopped early: so may the two to come, at 2 s for each of 30 iterations
     assert "image 1 of 3 done" in stderr.getvalue()
+    assert "about 02:00 left" in stderr.getvalue()
     console.close()
 
 
 def test_lines_go_to_stdout_while_the_bar_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", Terminal())
     console = Console()
-    console.start(images=1, budget=10, batch=1.0)
+    console.start(images=1, budget=10)
     console.line("a.png -> b.png")
     console.close()
     assert "a.png -> b.png\n" in capsys.readouterr().out

@@ -15,7 +15,7 @@ def _four_steps(**settings):
 
 
 def test_it_runs_the_loop_and_knows_its_memory():
-    programs = [compile_loop(_four_steps(), images(n)) for n in (1, 2)]
+    programs = [compile_loop(_four_steps(), images(n)) for n in (2, 3)]
     for program in programs:
         program.iterate()
         assert program.compile_seconds > 0 and program.devices == 1

@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 def test_results_do_not_depend_on_the_number_of_devices(folder, count):
     several, one = (np.load(folder / f"{n}.npz") for n in (count, 1))
     assert (several["devices"], one["devices"]) == (count, 1)
-    for name in {*one} - {"devices"}:
+    for name in {*one} - {"devices", "seen", "ended"}:
         np.testing.assert_array_equal(several[name], one[name], err_msg=name)
     assert np.isfinite(one["psnr"][:, 0, 0]).all()
 
@@ -45,8 +45,13 @@ def test_devices_of_another_process_agree_with_those_of_this_one(folder):
     np.testing.assert_array_equal(np.load(folder / "4.npz")["images"], restored.images)
 
 
-def test_padding_is_not_reported(folder):
-    assert {tuple(counts) for counts in np.load(folder / "4.npz")["seen"].tolist()} == {(5,) * 4, (1,) * 4}
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_padding_and_free_slots_are_not_reported(folder, count):
+    """Every image is seen once after its end; five at once are two slots on each of four devices."""
+    told = np.load(folder / f"{count}.npz")
+    assert {len(set(counts)) for counts in told["seen"].tolist()} == {1}
+    assert 1 <= told["seen"].min() and told["seen"].max() <= -(-5 // count)
+    assert sorted(told["ended"].tolist()) == list(range(6))
 
 
 def test_no_device_waits_for_another(folder):

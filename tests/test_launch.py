@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from diip_jax.launch import flag_table, program_cache
 from diip_jax.launch import main as launch
 from diip_jax.machine import cpu_kind
 from diip_jax.prior import random_prior, read_metadata, save_prior
+from diip_jax.run import folder
 
 
 @pytest.fixture
@@ -131,6 +133,9 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
             "--kernel is missing: --kernel_model=known needs the kernel",
         ),
         (["a.png", "--method=bird", "--kernel=none.npy"], "--kernel=none.npy: no such file or folder; check the path"),
+        (["a.png", "--shard=2/2"], "--shard=2/2: expected I/N with I from 0 to N - 1"),
+        (["a.png", "--manifest=a.csv"], "--manifest names the images; leave --image out"),
+        (["--manifest=none.csv"], "--manifest=none.csv: no such file or folder"),
         (["a.png", "--method=bird", "--kernel=a.png"], "a.png: is 16x16, expected a square kernel of odd size"),
     ],
 )
@@ -159,7 +164,7 @@ def test_unwritable_output_folder(capsys, tmp_path, one):
 
 
 def test_compare_without_matplotlib(capsys, one, monkeypatch):
-    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     outcome = run(capsys, one, "--compare")
     assert outcome.code == 2
     assert outcome.err == ['diip_jax.launch: error: --compare needs matplotlib; run: pip install "diip_jax[plots]"']
@@ -390,3 +395,68 @@ def test_the_blind_method_is_the_default_and_records_the_blur_that_it_found(caps
     told = record(tmp_path / "out" / "one.json")
     assert told["settings"]["method"] == "blind" and told["settings"]["refresh"] == 1
     assert np.shape(told["operator"]["covariance"]) == (2, 2)
+
+
+@pytest.fixture
+def four(tmp_path):
+    return [picture(tmp_path / "in" / f"{name}.png", n) for n, name in enumerate("abcd")]
+
+
+def test_shards_restore_every_image_once(capsys, tmp_path, four):
+    done = []
+    for index in range(3):
+        outcome = run(capsys, *four, f"--shard={index}/3", f"--output_dir={tmp_path / 'out'}")
+        assert outcome.code == 0
+        done += [line.split(" ->")[0] for line in outcome.out if " -> " in line]
+    assert sorted(done) == sorted(map(str, four))
+
+
+def test_a_folder_that_another_run_has_is_refused(capsys, tmp_path, four):
+    out = tmp_path / "out"
+    out.mkdir()
+    with folder.held(out, "another", False):
+        outcome = run(capsys, *four, f"--output_dir={out}")
+    assert outcome.code == 2
+    assert outcome.err == [
+        f"diip_jax.launch: error: {out}: another run writes here; wait for it, or choose another folder"
+    ]
+    with folder.held(out, "another", True):
+        outcome = run(capsys, *four, f"--output_dir={out}", "--share_output")
+    assert outcome.code == 2 and "another run writes here with other settings (another)" in outcome.err[0]
+    assert list(out.iterdir()) == []
+
+
+def test_failed_images_may_be_tolerated_and_are_counted(capsys, tmp_path, four):
+    four[1].write_bytes(b"")
+    log = tmp_path / "run.jsonl"
+    outcome = run(capsys, *four, f"--output_dir={tmp_path / 'out'}", "--tolerate_failures", f"--run_log={log}")
+    assert outcome.code == 0 and len(outcome.err) == 1
+    [told] = map(json.loads, log.read_text().splitlines())
+    assert told["images"] == {"restored": 3, "skipped": 0, "failed": 1} and told["failures"] == {"input": 1}
+    assert (told["iterations"], told["network_evaluations"], told["slot_use"]) == (12, 48, 1.0)
+    assert told["bytes_written"] == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    assert told["bytes_read"] == sum(path.stat().st_size for path in four)
+    assert run(capsys, *four, f"--output_dir={tmp_path / 'out'}").code == 1
+
+
+def test_a_manifest_is_several_runs_in_one(capsys, tmp_path, four):
+    rows = ["path,seed,method,max_iterations", "a.png,5,,", "b.png,,dip,3", "c.png,,,", "d.png,6,,"]
+    (tmp_path / "in" / "list.csv").write_text("\n".join(rows))
+    out = tmp_path / "out"
+    given = [f"--manifest={tmp_path / 'in' / 'list.csv'}", f"--output_dir={out}"]
+    # The flags of the tests' usual run that DIP does not have are left out for it.
+    usual = ["--method=diip", "--stopping=budget"]
+    outcome = run(capsys, *given, *usual)
+    assert outcome.code == 2 and "list.csv, row 2: --stride: --method=dip has no such setting" in outcome.err[0]
+    rows[2] = "b.png,,bird,3"
+    (tmp_path / "in" / "list.csv").write_text("\n".join(rows))
+    outcome = run(capsys, *given)
+    assert (outcome.code, outcome.err, outcome.out[-1]) == (0, [], "4 restored, 0 skipped, 0 failed")
+    told = {name: record(out / f"{name}.json") for name in "abcd"}
+    assert [told[name]["seed"] for name in "abcd"] == [5, 0, 0, 6]
+    assert [told[name]["settings"]["method"] for name in "abcd"] == ["diip", "bird", "diip", "diip"]
+    assert [told[name]["iterations"] for name in "abcd"] == [4, 3, 4, 4]
+    alone = tmp_path / "alone"
+    run(capsys, four[0], "--seed=5", f"--output_dir={alone}")
+    assert (alone / "a.png").read_bytes() == (out / "a.png").read_bytes()
+    assert run(capsys, *given, "--skip_existing").out[-1] == "0 restored, 4 skipped, 0 failed"

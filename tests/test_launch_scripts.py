@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from command_line import checkpoint, free_port, picture
@@ -108,8 +109,9 @@ def test_slurm(script, program, tmp_path, three):
     assert names(tmp_path / "out") == RESTORED
 
 
-def test_slurm_reads_its_settings_before_the_first_command():
-    lines = (FOLDER / "slurm.sbatch").read_text().splitlines()
+@pytest.mark.parametrize("name", ["slurm.sbatch", "slurm_array.sbatch"])
+def test_slurm_reads_its_settings_before_the_first_command(name):
+    lines = (FOLDER / name).read_text().splitlines()
     settings = [n for n, line in enumerate(lines) if line.startswith("#SBATCH --")]
     commands = [n for n, line in enumerate(lines) if line and not line.startswith("#")]
     assert len(settings) > 5 and max(settings) < min(commands)
@@ -174,6 +176,54 @@ def test_gke_jobset(script):
     assert values.distributed and values.skip_existing
 
 
+def test_slurm_array(script, program, tmp_path, three):
+    """Every task of the array with its own number, as Slurm starts them."""
+    program("srun", '#!/usr/bin/env bash\nexec "$@"\n')
+    given = [*three, f"--checkpoint={checkpoint()}", f"--output_dir={tmp_path / 'out'}", *SETTINGS]
+    array = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
+    for task in "01":
+        done = script("slurm_array.sbatch", *given, SLURM_ARRAY_TASK_ID=task, **array)
+        assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "out") == RESTORED
+    done = script("slurm_array.sbatch", *given, **(array | {"SLURM_ARRAY_TASK_MAX": "2"}))
+    assert done.returncode == 2 and "expected --array=0-N without gaps" in done.stderr
+
+
+def test_gke_indexed_job(script):
+    images = ["photos", "a $(HOME) 'photo'.png"]
+    done = script("gke_indexed_job.sh", *images, "--output_dir=restored", IMAGE="a/b", BUCKET="bucket", PARTS="16")
+    assert done.returncode == 0, done.stderr
+    manifest = yaml.safe_load(done.stdout)
+    kubernetes_validate.validate(manifest, "1.31", strict=True)
+    job = manifest["spec"]
+    assert (job["completionMode"], job["completions"], job["backoffLimitPerIndex"]) == ("Indexed", 16, 3)
+    ignored, failed = job["podFailurePolicy"]["rules"]
+    assert ignored == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    [container] = job["template"]["spec"]["containers"]
+    assert failed["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [2]}
+    # What Kubernetes makes of it in the pod with number 3.
+    command = [text.replace("$(JOB_COMPLETION_INDEX)", "3").replace("$$(", "$(") for text in container["command"]]
+    values, positional = parsed(command[3:])
+    assert positional == images and (values.shard, values.output_dir) == ("3/16", "restored")
+    assert values.skip_existing and values.tolerate_failures
+
+
+def test_ray_job(script):
+    images = ["s3://bucket/a 'photo'.png", "s3://bucket/$x"]
+    done = script("ray_job.sh", *images, "--output_dir=s3://bucket/out", IMAGE="a/b", WORKERS="2")
+    assert done.returncode == 0, done.stderr
+    manifest = yaml.safe_load(done.stdout)
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
+    values, positional = parsed(shlex.split(manifest["spec"]["entrypoint"])[3:])
+    assert positional == images and values.engine == "ray" and values.output_dir == "s3://bucket/out"
+    [group] = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    for template in (group["template"], manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": template["spec"]}
+        kubernetes_validate.validate(pod, "1.31", strict=True)
+    [container] = group["template"]["spec"]["containers"]
+    assert group["replicas"] == 2 and container["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
 def test_the_image_holds_what_the_package_is_built_from():
     copied = {
         word
@@ -191,6 +241,8 @@ def test_the_image_holds_what_the_package_is_built_from():
     [
         ("tpu_pod.sh", ["restore", "a.png"], "TPU_NAME: name of the TPU"),
         ("gke_jobset.sh", ["a.png"], "IMAGE: image made from launch/Dockerfile"),
+        ("gke_indexed_job.sh", ["a.png"], "IMAGE: image made from launch/Dockerfile"),
+        ("ray_job.sh", ["a.png"], "IMAGE: image made from launch/Dockerfile"),
     ],
 )
 def test_what_is_missing_is_named(script, name, arguments, says):

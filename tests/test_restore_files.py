@@ -1,4 +1,7 @@
-"""Batches of files: failures stay with their image, runs resume, results do not depend on the company."""
+"""Many files: failures stay with their image, runs resume, results do not depend on the company."""
+
+import errno
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -7,6 +10,7 @@ from command_line import picture, pixels, record, run
 
 from diip_jax.images import ImageError
 from diip_jax.launch import restore_files as module
+from diip_jax.solve import slots
 
 
 @pytest.fixture
@@ -38,29 +42,22 @@ def test_batch_size_and_place_do_not_matter(capsys, tmp_path, three):
         assert np.abs(np.subtract(*written)).max() <= 1
 
 
-def test_batches_have_the_size_asked_for(capsys, tmp_path, three, monkeypatch):
-    seen = []
+def test_as_many_are_restored_at_once_as_asked_for(capsys, tmp_path, three, monkeypatch):
+    seen, usual = [], module.restore_each
 
-    def counting(prior, images, *rest, **settings):
-        seen.append((len(images), settings["batch_size"], settings["samples"]))
-        raise ValueError("counted")
+    def counting(method, observations, **settings):
+        seen.append((settings["batch_size"], settings["samples"]))
+        return usual(method, observations, **settings)
 
-    monkeypatch.setattr(module, "restore", counting)
-    (tmp_path / "in" / "aa.png").write_bytes(b"")  # a batch is filled up past it
-    run(capsys, tmp_path / "in", f"--output_dir={tmp_path / 'out'}", "--batch_size=2")
-    assert seen == [(2, 2, 1), (1, 2, 1)]
-    seen.clear()
-    run(capsys, *three, f"--output_dir={tmp_path / 'out'}", "--batch_size=5", "--samples=2")
-    assert seen == [(2, 4, 2), (1, 4, 2)]
-    seen.clear()
-    run(capsys, *three, f"--output_dir={tmp_path / 'out'}", "--batch_size=8")
-    assert seen == [(3, 3, 1)]  # no more than there are
-    seen.clear()
+    monkeypatch.setattr(module, "restore_each", counting)
+    for flags in (["--batch_size=2"], ["--batch_size=5", "--samples=2"], ["--batch_size=8"]):
+        run(capsys, *three, f"--output_dir={tmp_path / 'out'}", *flags)
     run(capsys, three[0], f"--output_dir={tmp_path / 'out'}", "--batch_size=2", "--samples=3")
-    assert seen == [(1, 2, 3)]
+    assert seen == [(2, 1), (5, 2), (3, 1), (2, 3)]  # no more than there are
+    assert names(tmp_path / "out") >= {"a_sample2.png", "c.png"}
 
 
-def test_a_smaller_last_batch_compiles_nothing(capsys, tmp_path, three):
+def test_an_image_that_takes_a_free_slot_compiles_nothing(capsys, tmp_path, three):
     run(capsys, *three, f"--output_dir={tmp_path}", "--batch_size=2")
     assert record(tmp_path / "c.json")["compile_seconds"] < 0.2
 
@@ -80,23 +77,23 @@ def test_stopping_rule_is_obeyed_and_recorded(capsys, tmp_path, three):
     assert len(told["traces"]["loss"]) == 2
 
 
-def test_failing_batch_costs_only_its_own_images(capsys, tmp_path, three, monkeypatch):
-    usual = module.restore
-    calls = []
+def test_a_fault_of_the_device_costs_only_the_images_on_it(capsys, tmp_path, three, monkeypatch):
+    usual, calls = slots.advance, []
 
-    def failing(*arguments, **settings):
+    def failing(*arguments):
         calls.append(1)
         if len(calls) == 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nmore")
-        return usual(*arguments, **settings)
+        return usual(*arguments)
 
-    monkeypatch.setattr(module, "restore", failing)
     out = tmp_path / "out"
-    outcome = run(capsys, *three, f"--output_dir={out}", "--batch_size=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "advance", failing)
+        outcome = run(capsys, *three, f"--output_dir={out}", "--batch_size=2")
     assert outcome.code == 1
     assert outcome.err == [f"diip_jax.launch: error: {path}: out of memory; lower --batch_size=2" for path in three[:2]]
     assert names(out) == {"c.png", "c.json"}
-    monkeypatch.setattr(module, "restore", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(slots, "advance", lambda *_: 1 / 0)
     outcome = run(capsys, three[0], f"--output_dir={out}")
     assert outcome.err == [f"diip_jax.launch: error: {three[0]}: ZeroDivisionError: division by zero"]
 
@@ -110,19 +107,16 @@ def test_divergence_is_a_failure(capsys, tmp_path, three):
 
 
 def test_interrupted_run_resumes(capsys, tmp_path, three, monkeypatch):
-    usual = module._look
-    batches = []
+    """What has ended is written, though the interrupt comes before that."""
+    usual = module._Work._ended
 
-    def interrupted(batch, *rest):
-        if batch not in batches:
-            batches.append(batch)
-        if len(batches) == 2:
-            raise KeyboardInterrupt
-        return usual(batch, *rest)
+    def interrupted(work, one):
+        usual(work, one)
+        raise KeyboardInterrupt
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_look", interrupted)
+        patch.setattr(module._Work, "_ended", interrupted)
         outcome = run(capsys, *three, f"--output_dir={out}", "--skip_existing")
     assert outcome.code == 130
     assert outcome.err == [
@@ -136,6 +130,29 @@ def test_interrupted_run_resumes(capsys, tmp_path, three, monkeypatch):
     assert outcome.out[0] == f"{three[0]}: skipped, {out / 'a.json'} is finished"
     assert outcome.out[-1] == "2 restored, 1 skipped, 0 failed"
     assert (out / "a.json").stat().st_mtime_ns == kept
+
+
+def test_a_full_disk_ends_the_run_in_one_line(capsys, tmp_path, three, monkeypatch):
+    usual, written = Path.open, []
+
+    def full(path, mode="r", *rest, **settings):
+        if "x" in mode:
+            written.append(path)
+            if len(written) > 2:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return usual(path, mode, *rest, **settings)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        outcome = run(capsys, *three, f"--output_dir={out}")
+    assert outcome.code == 1 and len(outcome.err) == 2 and "No space left on device" in outcome.err[0]
+    assert outcome.err[1] == (
+        f"diip_jax.launch: error: {out}: no space is left, 1 of 3 images are finished; make room and run the same "
+        "command with --skip_existing"
+    )
+    assert names(out) == {"a.png", "a.json"}
+    assert run(capsys, *three, f"--output_dir={out}", "--skip_existing").out[-1] == "2 restored, 1 skipped, 0 failed"
 
 
 def test_no_record_stands_beside_files_that_are_not_its_own(capsys, tmp_path, three, monkeypatch):
@@ -169,12 +186,6 @@ def test_no_record_stands_beside_snapshots_that_are_not_its_own(capsys, tmp_path
 def test_without_a_terminal_stderr_stays_empty(capsys, tmp_path, three):
     outcome = run(capsys, *three, f"--output_dir={tmp_path / 'out'}")
     assert outcome.err == [] and len(outcome.out) == 4
-
-
-@pytest.mark.parametrize(("save_every", "looks"), [(0, 10), (25, 5), (7, 7), (13, 1), (1, 1)])
-def test_looks_meet_every_snapshot(monkeypatch, save_every, looks):
-    monkeypatch.setattr(module.jax, "default_backend", lambda: "tpu")
-    assert module._look_every(save_every) == looks
 
 
 def test_compile_time_is_not_counted_twice():

@@ -9,6 +9,9 @@ pair by pair. With --overhead the loop runs without the network as well: what op
 
 With --train it is a step of the training instead (python -m diip_jax.train), of the prior's network as a predictor of
 v: images a second, and the share of the machine's convolution alone.
+
+With --slots=8 it is what refilled slots gain over fixed batches of as many: --images whose stops spread from 10 to 150
+iterations, on a tiny network, once and in a queue ten times as long.
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ from absl import flags
 from diip_jax import command, startup
 from diip_jax.bench.ceiling import measure_ceiling
 from diip_jax.bench.measure import iteration_flops, without_network
+from diip_jax.bench.slots import fixed_batches, refilled_slots, spread_stops
 from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
 from diip_jax.bench.training import step_flops, training_step
 from diip_jax.ddim import Gradient, Remat
@@ -39,6 +43,8 @@ PROGRAM = "diip_jax.bench"
 def _flag_values() -> flags.FlagValues:
     values = command.prior_flags()
     flags.DEFINE_boolean("train", False, "a step of the training", flag_values=values)
+    flags.DEFINE_integer("slots", None, "refilled slots beside fixed batches", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("images", 400, "with --slots: how many", lower_bound=1, flag_values=values)
     flags.DEFINE_list("batch_size", None, "batch sizes [1,8; with --train 16]", flag_values=values)
     modes = list(get_args(Gradient))
     flags.DEFINE_multi_enum("gradient", modes, modes, "gradient modes; repeatable", flag_values=values)
@@ -64,6 +70,9 @@ def seconds_of(function: Callable[[], None]) -> float:
 
 
 def _print_tables(values: flags.FlagValues) -> None:
+    if values.slots:
+        _print_slots(values.slots, values.images)
+        return
     given = values.batch_size or (["16"] if values.train else ["1", "8"])
     batch_sizes = [int(size) for size in given]
     if min(batch_sizes) < 1:
@@ -76,6 +85,28 @@ def _print_tables(values: flags.FlagValues) -> None:
     if without_effect:
         raise command.UsageError(f"{', '.join(without_effect)}: no effect with --train; leave it out")
     _print_steps(values, dataclasses.replace(prior, prediction="v_prediction"), batch_sizes)
+
+
+def _print_slots(count: int, images: int) -> None:
+    print("| images | slots | | slot use | steps | network evaluations | seconds |")
+    print("|---|---|---|---|---|---|---|")
+    rows = []
+    for number, name, way in (
+        (images, "fixed batches", fixed_batches),
+        (images, "refilled slots", refilled_slots),
+        (10 * images, "refilled slots", refilled_slots),
+    ):
+        use = way(spread_stops(number), count)
+        rows.append(use)
+        print(
+            f"| {number} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} | {use.seconds:.1f} |",
+            flush=True,
+        )
+    fixed, refilled, tenfold = rows
+    print(
+        f"  evaluations, refilled / fixed: {refilled.evaluations / fixed.evaluations:.3f}; time of the tenfold queue: "
+        f"{tenfold.seconds / refilled.seconds:.1f} times"
+    )
 
 
 def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:

@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-from math import ceil
 from typing import Any
 
 from tqdm import tqdm
@@ -16,19 +15,16 @@ PROGRAM = "diip_jax.launch"
 class Console:
     """Lines and a progress bar that do not get in each other's way, and raise nothing: see `diip_jax.terminal`.
 
-    The bar counts images; the current batch counts by the fraction of the iteration budget that it has used. The time
-    left supposes that every batch takes as many iterations as those before it did; the first, the whole budget.
+    The bar counts images; those on the devices count by the share of the iteration budget that they have used. The time
+    left supposes that every image takes as many iterations as those that have ended, the first ones the whole budget.
     """
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._images = self._done = 0
         self._budget = 1
-        self._batch = 1.0
-        self._seconds = 0.0  # spent in iterations
-        self._iterations = 0  # of batches, in those seconds
-        self._finished_batches = self._finished_iterations = 0
-        self._last: tuple[float, int] | None = None
+        self._ended = self._iterations_of_ended = 0
+        self._clock: tuple[float, int] | None = None
         self._drawn = float("-inf")
 
     def line(self, text: str) -> None:
@@ -51,65 +47,56 @@ class Console:
         else:
             self._bar.write(text, file=Forgiving(file))
 
-    def start(self, images: int, budget: int, batch: float) -> None:
+    def start(self, images: int, budget: int) -> None:
         """Shows the bar if stderr is a terminal.
 
         Args:
-            budget: iterations of an image, at most.
-            batch: images restored at once; below 1 where not even all samples of one are.
+            budget: iterations of an image, all its samples together, at most.
         """
-        self._images, self._budget, self._batch = images, budget, batch
+        self._images, self._budget = images, budget
         stderr = Forgiving(sys.stderr)
         if stderr.isatty():
             shape = "{desc} |{bar}| {percentage:.0f}% {elapsed}{postfix}"
             self._bar = tqdm(total=images, file=stderr, bar_format=shape, leave=False, dynamic_ncols=True)
             self._show(0.0, "starting")
 
-    def image_done(self) -> None:
-        """Counts an image that is finished, skipped or failed."""
-        self._done += 1
-
-    def batch_started(self) -> None:
-        """Iterations count from 0 again."""
-        self._last = None
-        self._show(0.0, "compiling, or fetching the compiled program" if not self._iterations else "next batch")
-
-    def batch_at(self, iterations: int, before: float, after: float, stopped: bool) -> None:
-        """The current batch has done so many iterations; called at every look at it.
+    def image_done(self, iterations: int = 0) -> None:
+        """Counts an image that is finished, skipped or failed.
 
         Args:
-            before, after: images restored before it and with it since `batch_started`.
-            stopped: whether it has ended.
+            iterations: that it took; 0 where it was not restored.
         """
+        self._done += 1
+        if iterations:
+            self._ended += 1
+            self._iterations_of_ended += iterations
+
+    def iterations_done(self, iterations: int) -> None:
+        """All images of the run together have done so many iterations so far."""
         now = time.monotonic()
-        # The first look of a batch includes loading and compilation: the clock runs from there.
-        if self._last is not None and iterations > self._last[1]:
-            self._seconds += now - self._last[0]
-            self._iterations += iterations - self._last[1]
-        self._last = (now, iterations)
-        if stopped:
-            self._finished_batches += 1
-            self._finished_iterations += iterations
-        part = 1.0 if stopped else iterations / self._budget
-        self._show(before + (after - before) * part, self._left(iterations, after, stopped), iterations)
+        # What lies before the first iterations is loading and compilation.
+        if self._clock is None and iterations:
+            self._clock = (now, iterations)
+        under_way = max(0, iterations - self._iterations_of_ended)
+        self._show(under_way / self._budget, self._left(now, iterations, under_way))
 
-    def _left(self, iterations: int, after: float, stopped: bool) -> str:
-        if not self._iterations:
+    def _left(self, now: float, iterations: int, under_way: int) -> str:
+        if self._clock is None:
+            return "compiling, or fetching the compiled program"
+        if iterations <= self._clock[1]:
             return "time left unknown"
-        usual = self._finished_iterations / self._finished_batches if self._finished_batches else self._budget
-        batches = ceil(max(0.0, self._images - self._done - after) / self._batch - 1e-9)
-        ahead = (0 if stopped else max(usual, iterations) - iterations) + batches * usual
-        return f"about {tqdm.format_interval(int(ahead * self._seconds / self._iterations))} left"
+        usual = self._iterations_of_ended / self._ended if self._ended else self._budget
+        ahead = max(0.0, (self._images - self._done) * usual - under_way)
+        seconds = ahead * (now - self._clock[0]) / (iterations - self._clock[1])
+        return f"about {tqdm.format_interval(int(seconds))} left"
 
-    def _show(self, fraction: float, left: str, iterations: int = 0) -> None:
+    def _show(self, under_way: float, left: str) -> None:
         if self._bar is None:
             return
-        self._bar.n = min(self._images, self._done + fraction)
-        self._bar.set_description_str(
-            f"image {self._done} of {self._images} done, iteration {iterations}/{self._budget}", refresh=False
-        )
+        self._bar.n = min(self._images, self._done + under_way)
+        self._bar.set_description_str(f"image {self._done} of {self._images} done", refresh=False)
         self._bar.set_postfix_str(left, refresh=False)
-        if time.monotonic() - self._drawn > 0.1 or not iterations:
+        if time.monotonic() - self._drawn > 0.1:
             self._drawn = time.monotonic()
             self._bar.refresh()
 

@@ -37,6 +37,21 @@ _HELP: dict[str, dict[str, str]] = {
         "batch_size": "restorations at once, split over the devices; without it 1 for each CPU, 8 for each accelerator",
         "seed": "of the random noise",
     },
+    "Large runs": {
+        "manifest": "in place of --image: CSV, JSON lines or Parquet with the columns path, seed and any flags of the "
+        "method, a row for each image",
+        "shard": "I/N: only part I of N, from 0, by a hash of the images' names; the parts run side by side into one "
+        "folder, or one after the other",
+        "engine": "local: this process, on its devices; ray: an actor for each chip of a Ray cluster, started on this "
+        "machine where RAY_ADDRESS names none; finished images are then always left out",
+        "ray_actors": "how many of them, at most; without it as many as there are chips",
+        "share_output": "other runs with the same settings may write into the folder at the same time; without it, and "
+        "without --shard, a second one is refused",
+        "tolerate_failures": "exit code 0 once the run is through, although images failed: a cluster then does not "
+        "start it again",
+        "run_log": "file for the run's counts as JSON lines, one every 10 seconds and one at the end: images, images "
+        "an hour, slot use, network evaluations, bytes, failures by cause",
+    },
     "Several processes": {
         "distributed": "this is one of several processes that share the images, see launch/README.md; on TPU pods, in "
         "Slurm, Open MPI and Kubernetes JAX finds out which one",
@@ -122,7 +137,7 @@ _ONLY_WITH: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "scale": (("degradation", ("downsample",)),),
 }
 
-_PATHS = ("image", "reference", "mask", "kernel", "output_dir", "checkpoint")
+_PATHS = ("image", "reference", "mask", "kernel", "output_dir", "checkpoint", "run_log", "manifest")
 
 
 def define_flags() -> flags.FlagValues:
@@ -151,6 +166,13 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_enum, "dtype", "float32", ["float32", "bfloat16"])
     define(flags.DEFINE_integer, "class_label", None)
     define(flags.DEFINE_integer, "batch_size", None, lower_bound=1)
+    define(flags.DEFINE_string, "manifest", None)
+    define(flags.DEFINE_string, "shard", "0/1")
+    define(flags.DEFINE_enum, "engine", "local", ["local", "ray"])
+    define(flags.DEFINE_integer, "ray_actors", None, lower_bound=1)
+    define(flags.DEFINE_boolean, "share_output", False)
+    define(flags.DEFINE_boolean, "tolerate_failures", False)
+    define(flags.DEFINE_string, "run_log", None)
     define(flags.DEFINE_integer, "seed", 0, lower_bound=0, upper_bound=2**32 - 1)
     define(flags.DEFINE_boolean, "distributed", False)
     define(flags.DEFINE_string, "coordinator", None)
@@ -242,7 +264,7 @@ def help_text(values: flags.FlagValues) -> str:
         "Compiled programs are kept for later runs, up to 1 GB, in ~/.cache/diip_jax/xla, or in",
         "$XDG_CACHE_HOME/diip_jax/xla where that is set. JAX_COMPILATION_CACHE_DIR names a folder without a limit.",
     ]
-    lines += ["", "Exit code: 0 all well, 1 some image failed, 2 wrong usage, 130 interrupted."]
+    lines += ["", "Exit code: 0 all well, 1 some image failed, 2 wrong usage, 130 interrupted, 143 terminated."]
     return "\n".join(lines)
 
 

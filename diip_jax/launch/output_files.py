@@ -6,10 +6,10 @@ In the output folder, for an image `STEM`:
   single channel are carried through, EXIF (without orientation, size and thumbnail) and the ICC profile, too, unless
   `--strip_metadata` is given: the colours are then sRGB.
 - `STEM.json`: `diip_jax.report.image_record`, plus `method` and the run's settings under `settings`, `input.sha256`,
-  `input.path` (relative to the record's folder), `reference` (file, sha256) and, with several samples, `spread`.
-  `iterations`, `stop_reason`, `selected_k` and the traces are then lists with one entry per sample. `seconds` is the
-  time that the image's batch took, divided by the number of its images; tracing and compilation, as JAX reports them,
-  are taken off and stand under `compile_seconds`.
+  `input.path` (relative to the record's folder, or the address in a store), `reference` (file, sha256) and, with
+  several samples, `spread`. `iterations`, `stop_reason`, `selected_k` and the traces are then lists with one entry per
+  sample. `seconds` is the time that the image's batch took, divided by the number of its images; tracing and
+  compilation, as JAX reports them, are taken off and stand under `compile_seconds`.
   With `--save_every`, `snapshots` lists the snapshots: file, sample, iterations done, and k = iterations - 1, the index
   of the iterate that it shows (iterates count from 0, as in `selected_k`). The trace `psnr` is called
   `psnr_with_margin` where the picture was padded to the prior's size: it covers the margin, which `metrics` leaves out.
@@ -32,10 +32,9 @@ from numpy.typing import NDArray
 
 from diip_jax import heatmaps, metrics, report
 from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
-from diip_jax.launch.naming import relative_to
 from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
-from diip_jax.restore import Solution
+from diip_jax.solution import Solution
 from diip_jax.terminal import printable
 
 Pixels = NDArray[np.float32]
@@ -48,6 +47,7 @@ class Loaded:
     """A job whose files are read. Pixels are float32 in [-1, 1] with the prior's channels.
 
     Attributes:
+        name: what the record calls the input.
         fitted: the input on the grid of the restored image.
         input: its pixels, `[H, W, C]`.
         y: the observation as the method takes it, `[h, w, C]`.
@@ -56,6 +56,7 @@ class Loaded:
     """
 
     job: Job
+    name: str
     image: LoadedImage
     fitted: Fitted
     input: Pixels
@@ -65,6 +66,10 @@ class Loaded:
     sha256: str
     reference_sha256: str | None
     mask_sha256: str | None
+
+
+class Diverged(ImageError):
+    """The loss of an image was no longer finite."""
 
 
 class Snapshot(NamedTuple):
@@ -91,7 +96,7 @@ def write_outputs(
     job, reasons = item.job, result.reasons[n]
     if "diverged" in reasons:
         k = int(result.stats["iterations"][n, reasons.index("diverged")])
-        raise ImageError(job.path, f"diverged after {k} iterations, no result is written; lower --learning_rate")
+        raise Diverged(job.path, f"diverged after {k} iterations, no result is written; lower --learning_rate")
     given = result.samples[n] if result.samples is not None else result.images[n : n + 1]
     samples = [blended(sample, item, run) for sample in given]
     output = np.mean(samples, axis=0) if run.samples > 1 else samples[0]
@@ -204,7 +209,7 @@ def _record(
     if run.samples > 1:
         record |= {key: [one[key] for one in per_sample] for key in ("iterations", "stop_reason", "selected_k")}
         record["traces"] = {name: [one["traces"][name] for one in per_sample] for name in record["traces"]}
-    record["input"] |= {"sha256": item.sha256, "path": relative_to(item.job.path, item.job.folder)}
+    record["input"] |= {"sha256": item.sha256, "path": item.name}
     beside: dict[str, tuple[Path | None, str | None]] = {
         "reference": (item.job.reference, item.reference_sha256),
         "mask": (item.job.mask, item.mask_sha256),

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,11 +224,14 @@ def prior_facts(prior: Prior) -> dict[str, Any]:
     }
 
 
-def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
+def finished(job: Job, run: Run, prior: Prior, whole: Callable[[Path], bool] = is_whole) -> tuple[bool, str | None]:
     """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
 
     The record is removed before the first output or snapshot is written and comes back last, so its presence means that
     the outputs belong to it; that they can still be read is seen by reading them.
+
+    Args:
+        whole: whether a picture that is there can be read.
     """
     record = read_record(job.output(".json"))
     if record is None:
@@ -256,7 +259,7 @@ def finished(job: Job, run: Run, prior: Prior) -> tuple[bool, str | None]:
     ignored = {name for name in ("reference", "save_every") if not wanted[name]}
     differing = [name for name in wanted | was if name not in ignored and was.get(name) != wanted.get(name)]
     if not differing:
-        damaged = [picture.name for picture in pictures if not is_whole(picture)]
+        damaged = [picture.name for picture in pictures if not whole(picture)]
         return not damaged, f"damaged ({damaged[0]} cannot be read)" if damaged else None
     name = differing[0]
     if name in ("prior", "input", "reference", "mask", "kernel"):

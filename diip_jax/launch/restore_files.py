@@ -1,36 +1,41 @@
-"""Image files in, restored files and records out: batch by batch, a failure costing no other image."""
+"""Image files in, restored files and records out: one by one as they are ready, a failure costing no other image.
+
+Files are read and decoded ahead of the devices and encoded and written behind them, in threads; what is held does not
+grow with the number of files.
+"""
 
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from diip_jax import distribute
 from diip_jax.images import ImageError, fit_to_size, placed, read_image
 from diip_jax.launch.console import Console
+from diip_jax.launch.failures import DiskFull, cause_of, explain, no_room
+from diip_jax.launch.files import Files
 from diip_jax.launch.known_data import read_mask
 from diip_jax.launch.output_files import Loaded, Pixels, Snapshot, blended, write_outputs, write_pixels
 from diip_jax.launch.plan import Job, Run, file_sha256, finished, snapshot_ending
 from diip_jax.plugs.monitors import psnr
 from diip_jax.prior import Prior
-from diip_jax.restore import View, every, restore
-from diip_jax.solve.loop import Saved
+from diip_jax.run.pace import Pace, divisor
+from diip_jax.run.pipeline import Ahead, Behind
+from diip_jax.run.summary import Summary
+from diip_jax.solve.loop import Saved, State
+from diip_jax.solve.problem import Result
+from diip_jax.stream import Given, Restored, restore_each
 
 
-@dataclass
-class Tally:
-    """How many images of a run were restored, skipped because they are finished, and failed."""
-
-    restored: int = 0
-    skipped: int = 0
-    failed: int = 0
-
-
-def load(job: Job, run: Run, prior: Prior) -> Loaded:
+def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
     """Reads a job's input, mask and reference at the sizes that the prior and the operator want. Raises ImageError."""
     scale, margin = run.operator.scale, run.operator.margin
     height, width, _ = run.operator.y_shape(prior.image_shape)
@@ -53,6 +58,7 @@ def load(job: Job, run: Run, prior: Prior) -> Loaded:
     facts = dataclasses.replace(image, rgb=np.broadcast_to(np.float32(0), image.rgb.shape), alpha=None)
     return Loaded(
         job,
+        files.named(job),
         facts,
         fitted,
         _channels(fitted.rgb, prior),
@@ -72,141 +78,217 @@ def _channels(rgb: Pixels, prior: Prior) -> Pixels:
     return (rgb @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
 
 
-def restore_files(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
-    """Restores every job and writes its files as soon as its batch ends; counts in `tally`, also when interrupted."""
-    at_once = max(1, min(run.batch_size // run.samples, len(jobs)))
-    # The same for every batch, also for a smaller last one, which is padded: another size is another program.
-    run = dataclasses.replace(run, batch_size=min(run.batch_size, at_once * run.samples))
-    console.start(len(jobs), run.max_iterations, run.batch_size / run.samples)
+@dataclass(frozen=True)
+class _Read:
+    """What was found of a job: its files, or that it is finished; what an earlier run differed in; bytes read."""
+
+    item: Loaded | None
+    why: str | None
+    bytes: int = 0
+
+
+def restore_files(
+    jobs: Sequence[Job],
+    run: Run,
+    prior: Prior,
+    console: Console,
+    summary: Summary,
+    files: Files,
+    seeds: Mapping[Path, int] | None = None,
+) -> None:
+    """Restores every job and writes its files as soon as it has ended; counts in `summary`, also when interrupted.
+
+    Args:
+        files: where inputs come from and outputs go to.
+        seeds: of inputs that have their own.
+
+    Raises:
+        DiskFull: after what had been restored until then is written, as far as there was room.
+    """
+    # No more than there are; the same for all of them: another number is another program.
+    run = dataclasses.replace(run, batch_size=min(run.batch_size, len(jobs) * run.samples))
+    console.start(len(jobs), run.max_iterations * run.samples)
+    save: Saved = ("loss", "laplacian_variance", *run.estimates, *([psnr] if jobs[0].reference else []))
+    work = _Work(run, files, seeds or {}, prior, save, console, summary)
+    ahead = Ahead(work.read, jobs, threads=min(4, len(jobs)), room=2 * run.batch_size + 4)
     try:
-        batch: list[Loaded] = []
-        # A batch is filled up past images that are skipped or cannot be read: padding is lost time on an accelerator.
-        for item in _to_restore(jobs, run, prior, console, tally):
-            batch.append(item)
-            if len(batch) == at_once:
-                _restore_batch(batch, run, prior, console, tally)
-                batch = []
-        if batch:
-            _restore_batch(batch, run, prior, console, tally)
+        with warnings.catch_warnings():
+            # It is about arrays of 0 to 1: what comes from a file is in [-1, 1], however bright.
+            warnings.filterwarnings("ignore", "images hold no value below 0", UserWarning)
+            work.restore(ahead)
     finally:
-        console.close()
-
-
-def _to_restore(jobs: Sequence[Job], run: Run, prior: Prior, console: Console, tally: Tally) -> Iterator[Loaded]:
-    for job in jobs:
+        # What has ended is written, whatever ends the run.
+        ahead.close()
         try:
-            if run.skip_existing:
-                skip, why = finished(job, run, prior)
-                if skip:
-                    tally.skipped += 1
-                    console.image_done()
-                    console.line(f"{job.path}: skipped, {job.output('.json')} is finished")
-                    continue
-                if why:
-                    console.line(f"{job.path}: restored again, {job.output('.png')} was {why}")
-            item = load(job, run, prior)
-        except Exception as error:  # whatever is wrong with one file, the others are restored
-            _fail(job, error, run, console, tally)
-        else:
-            yield item
+            work.behind.close()
+        finally:
+            console.close()
 
 
-def _fail(job: Job, error: Exception, run: Run, console: Console, tally: Tally) -> None:
-    tally.failed += 1
-    console.image_done()
-    console.error(explain(job, error, run))
+class _Work:
+    """The images of a run on their way; methods run in the caller's thread unless they say otherwise."""
 
+    def __init__(
+        self,
+        run: Run,
+        files: Files,
+        seeds: Mapping[Path, int],
+        prior: Prior,
+        save: Saved,
+        console: Console,
+        summary: Summary,
+    ) -> None:
+        self._files, self._seeds = files, seeds
+        self._run, self._prior, self._save, self._console, self._summary = run, prior, save, console, summary
+        self._items: dict[Job, Loaded] = {}
+        self._snapshots: dict[Job, dict[tuple[int, int], Snapshot]] = {}
+        self.behind: Behind[tuple[Loaded, Restored], tuple[str, int]] = Behind(self._write, self._written, room=4)
 
-def explain(job: Job, error: Exception, run: Run) -> str:
-    """One line on why a job failed."""
-    if isinstance(error, ImageError):
-        return str(error)
-    text = (str(error).strip().splitlines() or [""])[0][:300]
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
-        smaller = "use --dtype=bfloat16 or a smaller prior"
-        remedy = f"lower --batch_size={run.batch_size}" if run.batch_size > 1 else smaller
-        return f"{job.path}: out of memory; {remedy}"
-    return f"{job.path}: {type(error).__name__}: {text}"
+    def _run_of(self, job: Job) -> Run:
+        """The run as this job alone would have it."""
+        return dataclasses.replace(self._run, seed=self._seeds.get(job.path, self._run.seed))
 
+    def read(self, job: Job) -> _Read:
+        """In a thread: what is to be done with a job, and its files."""
+        run = self._run_of(job)
+        try:
+            self._files.bring(job, run)
+            skip, why = finished(job, run, self._prior, self._files.whole) if run.skip_existing else (False, None)
+            if skip:
+                return _Read(None, None)
+            item = load(job, run, self._prior, self._files)
+            files = (job.path, job.reference, job.mask)
+            return _Read(item, why, sum(file.stat().st_size for file in files if file))
+        finally:
+            self._files.loaded(job, run)
 
-def _restore_batch(batch: list[Loaded], run: Run, prior: Prior, console: Console, tally: Tally) -> None:
-    known = _known(batch, run)
-    compiling = _compile_intervals()
-    compiling.clear()
-    saved: dict[tuple[int, int], Snapshot] = {}
-    console.batch_started()
-    began = time.monotonic()
-    try:
-        look = every(_look_every(run.save_every), functools.partial(_look, batch, run, console, saved))
-        save: Saved = ("loss", "laplacian_variance", *run.estimates, *([psnr] if "clean" in known else []))
-        result = restore(
-            run.method.method(prior),
-            np.stack([item.y for item in batch]),
-            known or None,
+    def restore(self, ahead: Ahead[Job, _Read]) -> None:
+        """All jobs, from their files to their outputs."""
+        run, devices = self._run, distribute.device_mesh(self._run.batch_size).size
+        compiling = _compile_intervals()
+        compiling.clear()
+        in_turn = -(-run.batch_size // devices) if jax.default_backend() == "cpu" else 1
+        pace = Pace(self._summary.use, devices, in_turn)
+
+        def piece() -> int:
+            self._console.iterations_done(self._summary.use.iterations)
+            self._summary.progress()
+            self.behind.tell()
+            return divisor(pace(), run.save_every)
+
+        ended = restore_each(
+            run.method.method(self._prior),
+            self._observations(ahead),
             seed=run.seed,
             samples=run.samples,
             batch_size=run.batch_size,
-            save=save,
-            callback=look,
+            save=self._save,
+            piece=piece,
+            look=self._look if run.save_every else None,
+            use=self._summary.use,
         )
-    except Exception as error:  # out of memory, a full disk under the snapshots, a fault: the other batches go on
-        for item in batch:
-            _fail(item.job, error, run, console, tally)
-        return
-    compiled = _covered(compiling)
-    seconds = {
-        "seconds": round((time.monotonic() - began - compiled) / len(batch), 3),
-        "compile_seconds": round(compiled, 3),
-    }
-    for n, item in enumerate(batch):
-        try:
-            snapshots = [shot for (pair, _), shot in sorted(saved.items()) if pair // run.samples == n]
-            console.line(write_outputs(item, n, result, run, prior, seconds, snapshots))
-        except Exception as error:
-            _fail(item.job, error, run, console, tally)
+        for one in ended:
+            self._ended(one)
+
+    def _observations(self, ahead: Ahead[Job, _Read]) -> Iterator[Given | None]:
+        for ready in ahead:
+            if ready is None:
+                yield None
+                continue
+            job, future = ready
+            try:
+                read = future.result()
+            except Exception as error:  # whatever is wrong with one file, the others are restored
+                self._fail(job, error, "input")
+                continue
+            record, output = job.output(".json"), job.output(".png")
+            if read.item is None:
+                self._summary.skipped += 1
+                self._console.image_done()
+                self._console.line(self._files.shown(f"{job.path}: skipped, {record} is finished"))
+                continue
+            if read.why:
+                self._console.line(self._files.shown(f"{job.path}: restored again, {output} was {read.why}"))
+            self._items[job] = read.item
+            self._summary.bytes_read += read.bytes
+            yield Given(job, read.item.y, _known(read.item, self._run), self._seeds.get(job.path))
+
+    def _ended(self, one: Restored) -> None:
+        item = self._items.pop(one.name)
+        if one.fault is not None:
+            self._snapshots.pop(one.name, None)
+            self._fail(item.job, one.fault, "device")
         else:
-            tally.restored += 1
-            console.image_done()
+            self.behind.put((item, one))
 
-
-def _known(batch: list[Loaded], run: Run) -> dict[str, np.ndarray]:
-    """What is known of the images of a batch beside themselves: "clean", "mask", "kernel"."""
-    clean = [item.clean for item in batch if item.clean is not None]
-    masks = [item.mask for item in batch if item.mask is not None]
-    kernels = [] if run.kernel is None else [run.kernel.values] * len(batch)
-    given: dict[str, Any] = {"clean": clean, "mask": masks, "kernel": kernels}
-    return {name: np.stack(values) for name, values in given.items() if values}
-
-
-def _look_every(save_every: int) -> int:
-    """Iterations between two looks at a running batch: a divisor of `save_every`, so that no snapshot is missed.
-
-    On a CPU an iteration of a real prior takes a good part of a second and a look at it about a millisecond, so every
-    one is looked at (an interrupt is felt only then, too); an accelerator is asked every tenth.
-    """
-    usual = 1 if jax.default_backend() == "cpu" else 10
-    return max(n for n in range(1, usual + 1) if save_every % n == 0)
-
-
-def _look(batch: list[Loaded], run: Run, console: Console, saved: dict[tuple[int, int], Snapshot], seen: View) -> None:
-    """What happens at every look at a running batch: the bar moves, due snapshots are written."""
-    if run.save_every:
-        # What an image that has stopped would show is the iterate that its rule chose, not its last one.
-        due = {
-            (pair, int(k)): n
-            for n, (pair, k, stopped) in enumerate(zip(seen.running, seen.iterations, seen.stopped, strict=True))
-            if k % run.save_every == 0 and not stopped
+    def _write(self, ended: tuple[Loaded, Restored]) -> tuple[str, int]:
+        """In a thread: the files of an image; the line that says so, and their bytes."""
+        item, one = ended
+        shots = [shot for _, shot in sorted(self._snapshots.pop(item.job, {}).items())]
+        compiled = _covered(_within(_compile_intervals(), one.began, one.ended))
+        at_once = self._run.batch_size / self._run.samples
+        seconds = {
+            "seconds": round((one.ended - one.began - compiled) / max(1.0, at_once), 3),
+            "compile_seconds": round(compiled, 3),
         }
-        images = seen.current() if due.keys() - saved.keys() else np.empty(0)
-        for pair, k in sorted(due.keys() - saved.keys()):
-            item, sample = batch[pair // run.samples], pair % run.samples
+        assert one.solution is not None
+        line = write_outputs(item, 0, one.solution, self._run_of(item.job), self._prior, seconds, shots)
+        size = sum(output.stat().st_size for output in item.job.outputs(self._run))
+        self._files.publish(item.job, self._run)
+        return line, size
+
+    def _written(self, ended: tuple[Loaded, Restored], future: Future[tuple[str, int]]) -> None:
+        item, one = ended
+        try:
+            line, size = future.result()
+        except Exception as error:
+            self._fail(item.job, error, "output")
+            return
+        assert one.solution is not None
+        self._summary.restored += 1
+        self._summary.bytes_written += size
+        self._summary.evaluations += int(one.solution.stats["evaluations"].sum())
+        self._console.image_done(int(one.solution.stats["iterations"].sum()))
+        self._console.line(self._files.shown(line))
+
+    def _fail(self, job: Job, error: Exception, stage: str) -> None:
+        self._summary.failures[cause_of(error, stage)] += 1
+        self._console.image_done()
+        self._console.error(self._files.shown(explain(job, error, self._run)))
+        if no_room(error):
+            raise DiskFull(self._files.shown(str(self._run.output_dir))) from error
+
+    def _look(self, state: State, where: np.ndarray, who: list[tuple[Job, int]]) -> np.ndarray | None:
+        """Writes the snapshots that are due. Raises ImageError where that fails."""
+        counts, running = np.asarray(state.k)[where], np.asarray(state.result)[where] == Result.RUNNING
+        due = [
+            (n, int(k), *pair)
+            for n, (k, goes_on, pair) in enumerate(zip(counts, running, who, strict=True))
+            # What an image that has stopped would show is the iterate that its rule chose, not its last one.
+            if goes_on
+            and k
+            and k % self._run.save_every == 0
+            and (pair[1], int(k)) not in self._snapshots.get(pair[0], {})
+        ]
+        images = np.clip(np.asarray(state.chosen.image)[where], -1, 1) if due else np.empty(0)
+        for n, k, job, sample in due:
+            item = self._items[job]
             # It would speak of snapshots that are no longer its own.
-            item.job.output(".json").unlink(missing_ok=True)
-            ending = snapshot_ending(run, sample, k)
-            write_pixels(item, ending, blended(images[due[pair, k]], item, run))
-            saved[pair, k] = Snapshot(item.job.output(ending).name, sample, k)
-    before, after = seen.running.start / run.samples, seen.running.stop / run.samples
-    console.batch_at(int(seen.iterations.max()), before, after, bool(seen.stopped.all()))
+            job.output(".json").unlink(missing_ok=True)
+            ending = snapshot_ending(self._run, sample, k)
+            write_pixels(item, ending, blended(images[n], item, self._run))
+            self._snapshots.setdefault(job, {})[sample, k] = Snapshot(job.output(ending).name, sample, k)
+        return None
+
+
+def _known(item: Loaded, run: Run) -> dict[str, np.ndarray] | None:
+    """What is known of an image beside itself: "clean", "mask", "kernel"."""
+    given: dict[str, Any] = {"clean": item.clean, "mask": item.mask, "kernel": run.kernel and run.kernel.values}
+    return {name: value for name, value in given.items() if value is not None} or None
+
+
+def _within(intervals: Sequence[tuple[float, float]], began: float, ended: float) -> list[tuple[float, float]]:
+    return [(max(begin, began), min(end, ended)) for begin, end in list(intervals) if end > began and begin < ended]
 
 
 @functools.cache

@@ -1,6 +1,7 @@
-"""Batches of a problem over devices: padded, split, run in pieces between which a caller may look in.
+"""A batch of a problem over devices: padded, split, run in pieces between which a caller may look in.
 
-The one place that does so. Every batch of a call, also a smaller last one, runs in the same XLA program.
+A batch is one XLA program from the first iteration to the last stop, whatever its size up to that of the layout; more
+images than that take turns in slots, see `diip_jax.solve.refill`.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ def layout_of(
     devices: Sequence[jax.Device] | None = None,
     save: Saved = (),
 ) -> tuple[Layout, Problem, int]:
-    """(the layout, the problem with what depends on the devices settled and on all of them, the size of a batch).
+    """(the layout, the problem with what depends on the devices settled, the size of a batch).
 
     Raises:
         ValueError: no device, or one of another process.
@@ -54,9 +55,12 @@ def layout_of(
     slots = distribute.padded_size(batch_size, mesh)
     on_cpu = distribute.on_cpu(mesh)
     at_once = 1 if on_cpu else slots // mesh.size
+    if on_cpu:
+        # XLA unrolls a loop over a single image, and may round differently for it. One that has stopped costs nothing.
+        slots = max(slots, 2 * mesh.size)
     generator = problem.generator.fitted(image_shape, at_once, distribute.device_memory(mesh))
     length = int(problem.max_iterations) if save else 0
-    problem = distribute.replicate(dataclasses.replace(problem, generator=generator), mesh)
+    problem = dataclasses.replace(problem, generator=generator)
     return Layout(mesh, image_shape, tuple(save), length, on_cpu), problem, slots
 
 
@@ -123,6 +127,7 @@ def run(
     """One batch to its end.
 
     Args:
+        problem: on all devices of the layout.
         inputs: (y, args, keys, u0), placed.
         look: is shown the state after every `every` iterations; may return which of the images `[B]` are to stop.
     """

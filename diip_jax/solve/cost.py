@@ -41,6 +41,7 @@ def compile_loop(problem: Problem, y: np.ndarray | Array, args: Any = None, save
     """
     image_shape = problem.operator.image_shape(y.shape[1:])
     layout, problem, slots = batch.layout_of(problem, image_shape, len(y), save=save)
+    problem = distribute.replicate(problem, layout.mesh)
     keys = jax.random.split(jax.random.key(1), len(y))
     given = jax.tree.map(np.asarray, (y, args))
     inputs, stopped = batch.place((*given, keys, None), len(y), slots, layout.mesh)

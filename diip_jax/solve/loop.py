@@ -151,7 +151,7 @@ def advance(
     problem: Problem,
     y: Array,
     state: State,
-    until: Count,
+    until: Count | Int[Array, " B"],
     args: Any = None,
     save: Saved = (),
     *,
@@ -163,20 +163,50 @@ def advance(
     same in pieces, so that a caller can look in between.
 
     Args:
-        until: number of iterates; a traced scalar, so that its value never recompiles.
+        until: number of iterates, a scalar or `[B]`; traced, so that its value never recompiles.
         args: what is known of each image beside y.
         save: the names that `traced` was given.
         one_by_one: the images of the batch one after the other instead of vmapped. On a CPU that costs little, spends
             nothing on images that have stopped, and makes an image's result independent of its batch to the last bit.
     """
 
-    def advance_one(state: State, y: Array, args: Any) -> State:
+    def advance_one(state: State, y: Array, args: Any, until: Count) -> State:
         def active(state: State) -> Flag:
             return (state.result == Result.RUNNING) & (state.k < until)
 
         return jax.lax.while_loop(active, lambda state: _iterate(problem, state, y, args, save), state)
 
-    return _each(advance_one, one_by_one)(state, y, args)
+    return _each(advance_one, one_by_one)(state, y, args, jnp.broadcast_to(until, state.k.shape))
+
+
+def advance_to_first_end(
+    problem: Problem, y: Array, state: State, until: Int[Array, " B"], args: Any = None, save: Saved = ()
+) -> State:
+    """`advance`, vmapped, but all pause once one of them has stopped or has come to its own `until`.
+
+    A slot that is free can then be given to another image, see `diip_jax.solve.refill`. One that was done before its
+    first iteration is free at once: then nobody iterates.
+
+    Args:
+        until: as that of `advance`; not above k for what takes no part.
+    """
+
+    def active(state: State) -> Bool[Array, " B"]:
+        return (state.result == Result.RUNNING) & (state.k < until)
+
+    began = active(state)
+    done_before = ((state.result != Result.RUNNING) & (state.k < until)).any()
+
+    def nobody_has_ended(state: State) -> Flag:
+        return began.any() & (active(state) == began).all() & ~done_before
+
+    def iterate(state: State) -> State:
+        after = jax.vmap(lambda state, y, args: _iterate(problem, state, y, args, save))(state, y, args)
+        return jax.tree.map(
+            lambda old, new: jnp.where(began.reshape(-1, *[1] * (new.ndim - 1)), new, old), state, after
+        )
+
+    return jax.lax.while_loop(nobody_has_ended, iterate, state)
 
 
 def _iterate(problem: Problem, state: State, y: Array, args: Any, save: Saved) -> State:
@@ -230,10 +260,11 @@ def _shown(operator: Any, y: Array, image: Array) -> Array:
 
 def _typed_as(before: State, after: State) -> State:
     """What is carried has the types that it began with: a plug may return a number of another width."""
-    return jax.tree.map(lambda old, new: new if _is_key(old) else jnp.asarray(new, old.dtype), before, after)
+    return jax.tree.map(lambda old, new: new if is_key(old) else jnp.asarray(new, old.dtype), before, after)
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether an array holds random keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
@@ -266,4 +297,4 @@ def _each(function: Callable[..., Any], one_by_one: bool) -> Callable[..., Any]:
 def _strong(leaf: Any) -> Array:
     """Without JAX's weak types: a Python number in a plug's first state would be another program's type later."""
     array = jnp.asarray(leaf)
-    return array if _is_key(array) else array.astype(array.dtype)
+    return array if is_key(array) else array.astype(array.dtype)
