@@ -305,9 +305,19 @@ def random_prior(model: models.ModelConfig, seed: int = 0) -> Prior:
 
 
 def bundled_checkpoint() -> Path:
-    """The folder of the face prior that comes with the package."""
+    """The folder of the face prior that comes with the package.
+
+    Raises:
+        CheckpointError: this installation has the code alone.
+    """
     installed = Path(str(resources.files("diip_jax"))) / "checkpoints" / "faces64"
-    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / "faces64"
+    folder = installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / "faces64"
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: this installation of diip_jax has no weights; give a checkpoint (convert or train one), or "
+            "install diip_jax from its source tree, whose folder checkpoints/ holds the face prior"
+        )
+    return folder
 
 
 def load_prior(
@@ -321,7 +331,7 @@ def load_prior(
         class_label: the class that a class-conditional network is told, see `Prior.with_class_label`.
 
     Raises:
-        CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
+        CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint; None where no prior is bundled.
         ValueError: another dtype, or a class that the prior does not have.
     """
     path = bundled_checkpoint() if path is None else Path(path).absolute()
