@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Array
+from diip_jax.containers import unpacked
 from diip_jax.methods.method import Method, Sampler
 from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.solve import batch, inputs
@@ -23,7 +23,8 @@ class Solution:
 
     Attributes:
         images: `[N, H, W, C]`, the mean of the samples; of y's dtype and range where y is a picture, else float32 in
-            [-1, 1]. H and W are what `operator.image_shape` makes of y's.
+            [-1, 1]. H and W are what `operator.image_shape` makes of y's. torch tensors and Pillow's pictures come back
+            as they came.
         samples: `[N, S, H, W, C]` likewise, where more than one was asked for; else None.
         selected: `[N, S]` index k of the iterate that is returned, counted from 0; -1 where none was finite.
         result: `[N, S]` int32, how each ended: a `Result`, whose `advice` says in words what it means.
@@ -37,8 +38,8 @@ class Solution:
         traces: by name `[N, S, max_iterations, ...]` float32, NaN where there was no iterate: what `save` asked for.
     """
 
-    images: np.ndarray
-    samples: np.ndarray | None
+    images: Any
+    samples: Any
     selected: np.ndarray
     result: np.ndarray
     reasons: list[list[str]]
@@ -108,7 +109,7 @@ def every(iterations: int, function: Callable[[View], None]) -> Every:
 
 def restore(
     problem: Problem | Method | Sampler,
-    y: np.ndarray | Array,
+    y: Any,
     args: Any = None,
     *,
     seed: int = 0,
@@ -131,7 +132,8 @@ def restore(
     Args:
         problem: a method such as `DIIP(prior)`, or a `Problem` of one's own plugs.
         y: the observations `[N, ...]`. Pictures `[N, h, w, C]` are uint8, or float in [-1, 1] (noise may exceed it a
-            little); an operator of one's own may take any shape, float or complex.
+            little); an operator of one's own may take any shape, float or complex. Also a torch tensor
+            `[N, C, h, w]`, or Pillow's pictures, RGB or grey, one or a list of one size.
         args: what is known of each image beside y: a pytree of arrays with a leading axis N, mostly a dict, such as
             `{"mask": masks}`. Operators, losses and saved functions read it.
         seed: of the random numbers.
@@ -153,6 +155,26 @@ def restore(
         UserWarning: float pictures without a value below 0 (they are expected in [-1, 1], not [0, 1]).
     """
     began = time.monotonic()
+    y, packed = unpacked(y)
+    solution = _restored(problem, y, args, seed, u0, samples, batch_size, devices, save, callback, began)
+    several = None if solution.samples is None else packed(solution.samples)
+    return dataclasses.replace(solution, images=packed(solution.images), samples=several)
+
+
+def _restored(
+    problem: Problem | Method | Sampler,
+    y: Any,
+    args: Any,
+    seed: int,
+    u0: Any,
+    samples: int,
+    batch_size: int | None,
+    devices: Sequence[jax.Device] | None,
+    save: Saved,
+    callback: Every | Callable[[View], None] | None,
+    began: float,
+) -> Solution:
+    """`restore` of an array."""
     given_dtype = np.asarray(y).dtype
     if isinstance(problem, Sampler):
         if args is not None or u0 is not None or save or callback is not None:
