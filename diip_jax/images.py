@@ -27,6 +27,7 @@ __all__ = [
     "check_writable",
     "find_images",
     "fit_to_size",
+    "json_text",
     "placed",
     "read_image",
     "to_uint8",
@@ -172,7 +173,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     Dictionaries are spread over lines, each list stays on one (a trace is one line). Raises TypeError for values that
     JSON does not have, ImageError if the file cannot be written.
     """
-    write_bytes(path, (_layout(_plain(value), "") + "\n").encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes. Raises TypeError for values that JSON does not have."""
+    return _layout(_plain(value), "") + "\n"
 
 
 def _plain(value: Any) -> Any:
