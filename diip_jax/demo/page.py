@@ -17,7 +17,7 @@ from diip_jax.images import json_text
 from diip_jax.prior import Prior
 from diip_jax.web_parts import curve, data_url, picture, slider
 
-_SIDE = 288  # pixels that a picture is shown with
+_SIDE = 280  # pixels that a picture is shown with
 _ABOUT = """# diip_jax
 Drop a damaged picture: noise, blur, JPEG, too few pixels. Nothing needs to be chosen.
 

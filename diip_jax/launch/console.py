@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -18,6 +19,8 @@ class Console:
     """
 
     def __init__(self) -> None:
+        self.errors: list[str] = []  # the lines that `error` was given
+        self.watched: Callable[[], None] = lambda: None  # is called after each image
         self._bar: Any = None
         self._images = self._done = 0
         self._budget = 1
@@ -34,6 +37,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """One line on stderr, marked as an error."""
+        self.errors.append(" ".join(text.split()))
         self._print(f"{PROGRAM}: error: {' '.join(text.split())}", sys.stderr)
 
     def _print(self, text: str, file: Any) -> None:
@@ -58,6 +62,7 @@ class Console:
     def image_done(self) -> None:
         """Counts an image that is finished, skipped or failed."""
         self._done += 1
+        self.watched()
 
     def batch_started(self) -> None:
         """Iterations count from 0 again."""

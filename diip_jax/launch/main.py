@@ -3,9 +3,10 @@
 Exit codes: 0 all well; 1 some image failed; 2 wrong usage, or nothing could start; 130 interrupted.
 """
 
+import contextlib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from diip_jax.command import UsageError, expanded
 from diip_jax.commands.settings import Settings
 from diip_jax.images import ImageError, check_writable, find_images
 from diip_jax.launch.console import PROGRAM, Console
+from diip_jax.launch.contact_sheet import ContactSheet
 from diip_jax.launch.flag_table import METHOD_HELP, define_flags, help_text, method_from
 from diip_jax.launch.known_data import read_kernel
 from diip_jax.launch.plan import Job, KernelFile, Run, finished, plan_jobs
@@ -72,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
             _describe(jobs, run, prior, console, tally)
         elif jobs:
             check_writable(run.output_dir)
-            restore_files(jobs, run, prior, console, tally)
+            with _watching(values.watch, jobs, run, console):
+                restore_files(jobs, run, prior, console, tally)
         if found > 1 and not values.dry_run:
             console.line(_summary(tally, every_job))
         return 1 if tally.failed else 0
@@ -89,9 +92,36 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
+@contextlib.contextmanager
+def _watching(wanted: bool, jobs: Sequence[Job], run: Run, console: Console) -> Iterator[None]:
+    """The contact sheet follows what happens inside, and is final after it, however it ended."""
+    if not wanted:
+        yield
+        return
+    name = "index.html" if jax.process_count() == 1 else f"index_{jax.process_index()}.html"
+    sheet = ContactSheet(jobs, run.output_dir / name, run.resize)
+
+    def follow(finished: bool = False) -> None:
+        try:
+            sheet.update(console.errors, finished)
+        except ImageError as error:  # the results are worth more than the page
+            console.watched = lambda: None
+            console.error(str(error))
+
+    console.watched = follow
+    follow()
+    console.line(f"watch it at {(run.output_dir / name).absolute().as_uri()}")
+    try:
+        yield
+    finally:
+        follow(finished=True)
+
+
 def _method(values: flags.FlagValues, kernel: KernelFile | None) -> Settings:
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
+    if values.animate and not values.save_every:
+        raise UsageError("--animate shows snapshots; add --save_every=5, or another number of iterations between two")
     try:
         return method_from(values, None if kernel is None else len(kernel.values))
     except ValueError as error:
@@ -115,6 +145,7 @@ def _run(values: flags.FlagValues, method: Settings, prior: Prior, kernel: Kerne
         blend=values.blend,
         compare=values.compare,
         save_every=values.save_every,
+        animate=values.animate,
         skip_existing=values.skip_existing,
     )
 
