@@ -14,7 +14,9 @@ from diip_jax.plugs.monitors import psnr
 from diip_jax.plugs.operators import (
     Blur,
     Centred,
+    Damage,
     Downsample,
+    FoundDamage,
     GainOffset,
     Identity,
     KernelLogits,
@@ -26,6 +28,7 @@ from diip_jax.plugs.operators import (
     SpectralBlur,
     SpectralFit,
     VaryingBlur,
+    find_damage,
     fit_spectrum,
 )
 from diip_jax.plugs.optimizers import Groups, Turn, decay, opt
@@ -69,10 +72,12 @@ __all__ = [
     "Cauchy",
     "Centred",
     "CheckpointError",
+    "Damage",
     "Discrepancy",
     "Downsample",
     "DreamClean",
     "ExplainedVariance",
+    "FoundDamage",
     "GainOffset",
     "Generator",
     "Groups",
@@ -108,6 +113,7 @@ __all__ = [
     "decay",
     "every",
     "exponential_moving_variance",
+    "find_damage",
     "first_of",
     "fit_spectrum",
     "invert",

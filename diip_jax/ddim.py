@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Float, Images, Timesteps
 from diip_jax.prediction import Denoised, Prediction, least_alpha_bar
-from diip_jax.schedule import Sampler, Schedule, Steps, Variant, of_variant, steps
+from diip_jax.schedule import Sampler, Schedule, Steps, Stride, Variant, of_variant, steps
 
 Gradient = Literal["detached", "full"]
 Remat = Literal["none", "step", "block"]
@@ -35,7 +35,7 @@ class Denoiser(Protocol):
 def reverse(
     prior: Denoiser,
     z: Images,
-    stride: int = 100,
+    stride: Stride = 100,
     *,
     variant: Variant = "code",
     gradient: Gradient = "detached",
@@ -53,7 +53,8 @@ def reverse(
 
     Args:
         z: `[B, H, W, C]` float32, standard normal (BIRD's code takes it as x_900, the paper as x_1000).
-        stride: delta_t, a divisor of the schedule's T; T / stride network evaluations.
+        stride: delta_t, a divisor of the schedule's T, for T / stride network evaluations; or the visited timesteps
+            themselves, from high to low.
         variant: "code" (BIRD's release): as the prior's `sampler` says, which for most checkpoints is t = 900, ..., 0
             and x0_hat clipped to [-1, 1] at every step. The direction (eq. 18) is re-derived from the clipped x0_hat.
             "paper": t = 1000, ..., stride, no clipping.
@@ -109,7 +110,7 @@ def bounded(x0_hat: Float[Array, "*B H W C"], sampler: Sampler, hold_threshold: 
     return jnp.clip(x0_hat, -threshold, threshold) / threshold
 
 
-def check_settings(prior: Denoiser, stride: int, variant: Variant, gradient: str, remat: str) -> None:
+def check_settings(prior: Denoiser, stride: Stride, variant: Variant, gradient: str, remat: str) -> None:
     """Raises what `reverse` raises for such settings, without tracing a network.
 
     So where a visited alpha_bar is 0 and the gradient "detached", which divides by its root whatever the network
@@ -132,7 +133,7 @@ def check_settings(prior: Denoiser, stride: int, variant: Variant, gradient: str
 def invert(
     prior: Denoiser,
     x: Images,
-    stride: int = 100,
+    stride: Stride = 100,
     *,
     variant: Variant = "code",
     fixed_point_iterations: int = 1,
@@ -171,7 +172,7 @@ def invert(
     return jax.lax.scan(step, x, visited, reverse=True)[0]
 
 
-def visited_steps(prior: Denoiser, stride: int, variant: Variant, *, t_max: int | None = None) -> Steps:
+def visited_steps(prior: Denoiser, stride: Stride, variant: Variant, *, t_max: int | None = None) -> Steps:
     """The steps of a variant, see `diip_jax.schedule.steps`. Raises ValueError for a bad stride or variant."""
     return steps(prior.schedule, stride, of_variant(prior.sampler, variant), t_max=t_max)
 

@@ -131,6 +131,11 @@ class Prior:
         """Height and width of images are multiples of this."""
         return self.model.size_multiple
 
+    @property
+    def local(self) -> bool:
+        """Whether its network sees what is near each pixel alone: such a prior takes pictures of any size alike."""
+        return isinstance(self.model, models.DDPMUNetConfig) and self.model.local
+
     @staticmethod
     def of(eps: Callable[..., Any], params: Any, image_shape: tuple[int, int, int], **settings: Any) -> FunctionPrior:
         """A prior from any function `eps(params, x_t, t)` that predicts noise, see `diip_jax.priors.FunctionPrior`.

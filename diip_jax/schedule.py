@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 Variant = Literal["code", "paper"]
+# How DDIM goes through a schedule: every so many timesteps, or these, from high to low.
+Stride = int | tuple[int, ...]
 BetaSchedule = Literal["linear", "scaled_linear", "cosine"]
 Spacing = Literal["leading", "trailing", "linspace"]
 
@@ -151,15 +153,24 @@ class Steps(NamedTuple):
     alpha_bar_next: np.ndarray
 
 
-def steps(schedule: Schedule, stride: int, sampler: Sampler = Sampler(), *, t_max: int | None = None) -> Steps:
+def steps(schedule: Schedule, stride: Stride, sampler: Sampler = Sampler(), *, t_max: int | None = None) -> Steps:
     """The timesteps of `DDIMReverse(., stride)`, T / stride of them; with t_max only those that are not above it.
 
-    BIRD's code visits T - stride, ..., stride, 0 (900, 800, ..., 0), which is what a default `Sampler` does.
+    A tuple of timesteps in the place of the stride is visited as it is, from high to low. BIRD's code visits
+    T - stride, ..., stride, 0 (900, 800, ..., 0), which is what a default `Sampler` does.
 
     Raises:
-        ValueError: stride is not a divisor of T, or not above the sampler's steps_offset.
+        ValueError: stride is not a divisor of T, or not above the sampler's steps_offset; timesteps that do not fall,
+            or that the schedule does not have.
     """
-    total = schedule.num_timesteps
+    total, alpha_bar = schedule.num_timesteps, schedule.alpha_bar
+    last = 1.0 if sampler.set_alpha_to_one else alpha_bar[0]
+    if isinstance(stride, tuple):
+        t = np.asarray(stride, int)
+        if not t.size or t[0] >= total or t[-1] < 0 or (np.diff(t) >= 0).any():
+            raise ValueError(f"stride={stride}: expected timesteps below {total} from high to low, or a number")
+        t = t if t_max is None else t[t <= t_max]
+        return _steps(t, alpha_bar[t], np.append(alpha_bar[t[1:]], last))
     if stride < 1 or total % stride:
         raise ValueError(f"stride={stride}: expected a divisor of the schedule's {total} timesteps, such as 100 or 200")
     count = total // stride
@@ -174,7 +185,8 @@ def steps(schedule: Schedule, stride: int, sampler: Sampler = Sampler(), *, t_ma
     t = t[::-1]
     if t_max is not None:
         t = t[t <= t_max]
-    alpha_bar = schedule.alpha_bar
-    last = 1.0 if sampler.set_alpha_to_one else alpha_bar[0]
-    alpha_bar_next = np.where(t >= stride, alpha_bar[t - stride], last)
-    return Steps(t.astype(np.int32), alpha_bar[t].astype(np.float32), alpha_bar_next.astype(np.float32))
+    return _steps(t, alpha_bar[t], np.where(t >= stride, alpha_bar[t - stride], last))
+
+
+def _steps(t: np.ndarray, alpha_bar: np.ndarray, alpha_bar_next: np.ndarray) -> Steps:
+    return Steps(t.astype(np.int32), alpha_bar.astype(np.float32), alpha_bar_next.astype(np.float32))

@@ -47,6 +47,21 @@ def test_steps_of_the_paper_start_at_the_last_training_timestep():
     assert visited.alpha_bar_next[-1] == 1
 
 
+def test_timesteps_of_ones_own_are_visited_as_they_are():
+    schedule = Schedule()
+    t, alpha_bar, alpha_bar_next = steps(schedule, (350, 75, 10))
+    np.testing.assert_array_equal(t, [350, 75, 10])
+    np.testing.assert_allclose(alpha_bar, schedule.alpha_bar[[350, 75, 10]], rtol=1e-6)
+    np.testing.assert_allclose(alpha_bar_next, [*schedule.alpha_bar[[75, 10]], 1], rtol=1e-6)
+    np.testing.assert_array_equal(steps(schedule, (350, 75, 10), t_max=100).t, [75, 10])
+
+
+@pytest.mark.parametrize("given", [(), (10, 20), (1000, 10), (10, -1), (10, 10)])
+def test_timesteps_that_do_not_fall_or_are_not_there_are_refused(given):
+    with pytest.raises(ValueError, match="expected timesteps below 1000 from high to low"):
+        steps(Schedule(), given)
+
+
 @pytest.mark.parametrize("stride", [0, -100, 300, 1001])
 def test_a_stride_that_is_no_divisor_is_refused(stride):
     with pytest.raises(ValueError, match=f"stride={stride}: expected a divisor of the schedule's 1000 timesteps"):

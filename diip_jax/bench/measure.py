@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Image, PRNGKey
+from diip_jax.ddim import visited_steps
 from diip_jax.methods import DIIP
 from diip_jax.plug import plug
 from diip_jax.plugs.generators import DDIM
@@ -47,4 +48,4 @@ def iteration_flops(prior: Prior, method: DIIP) -> float:
     backwards, and forwards again where it is computed again.
     """
     evaluations = 1 if method.gradient == "detached" else 2 if method.remat == "none" else 3
-    return evaluation_flops(prior) * evaluations * (prior.schedule.num_timesteps // method.stride)
+    return evaluation_flops(prior) * evaluations * len(visited_steps(prior, method.stride, method.variant).t)

@@ -15,7 +15,7 @@ import optax
 
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, Method, bird, diip
-from diip_jax.methods.blind import FINAL_RATE
+from diip_jax.methods.blind import FINAL_RATE, RATE
 from diip_jax.models.skip_network import Upsampling
 from diip_jax.plugs.losses import Cauchy
 from diip_jax.plugs.operators import (
@@ -23,6 +23,7 @@ from diip_jax.plugs.operators import (
     Boundary,
     Centred,
     Downsample,
+    FoundDamage,
     GainOffset,
     Identity,
     KernelLogits,
@@ -30,7 +31,6 @@ from diip_jax.plugs.operators import (
     KnownKernel,
     Mask,
     PictureOperator,
-    SpectralBlur,
     VaryingBlur,
 )
 from diip_jax.plugs.optimizers import decay
@@ -197,12 +197,15 @@ class BlindSettings(NoiseSettings):
     """Settings of `diip_jax.Blind`: those of `NoiseSettings`, and two of its own.
 
     Attributes:
+        stride: 0: as the prior has it best, see `diip_jax.Blind`.
         ridge: noise to signal of the inverse of the blur, see `diip_jax.SpectralBlur`.
         outliers: how soon a pixel counts as one, see `diip_jax.Cauchy`; 0 for never.
     """
 
+    learning_rate: float = RATE
+    max_iterations: int = Blind.max_iterations
     stopping: Stopping = "budget"
-    stride: int = 200
+    stride: int = 0
     refresh: int = 1
     final_rate: float = FINAL_RATE
     ridge: float = Blind.ridge
@@ -214,10 +217,11 @@ class BlindSettings(NoiseSettings):
         Cauchy(self.outliers)
 
     def operator(self) -> PictureOperator:
-        return SpectralBlur(self.ridge)
+        return FoundDamage(None, self.ridge)
 
     def method(self, prior: Any) -> Blind:
-        return Blind(prior, self.rule(), ridge=self.ridge, outliers=self.outliers, **self._of_ddim())
+        of_ddim = {**self._of_ddim(), "stride": self.stride or None}
+        return Blind(prior, self.rule(), ridge=self.ridge, outliers=self.outliers, **of_ddim)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from diip_jax.plugs.losses import masked_mse, mse
 from diip_jax.plugs.operators import Blur, Downsample, Identity, KernelNetwork, Mask
 from diip_jax.plugs.optimizers import Turn, opt
 from diip_jax.plugs.rules import Discrepancy, Never
-from diip_jax.schedule import Variant
+from diip_jax.schedule import Stride, Variant
 from diip_jax.solve.problem import Problem
 
 Updates = Literal["joint", "alternating"]
@@ -53,7 +53,7 @@ class BIRD:
     operator_learning_rate: Any = 3e-3
     updates: Updates = "joint"
     max_iterations: Any = 200
-    stride: int = 100
+    stride: Stride = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
     remat: Literal["auto", Remat] = "auto"

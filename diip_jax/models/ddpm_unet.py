@@ -79,6 +79,11 @@ class DDPMUNetConfig:
         """Height and width must be multiples of this."""
         return 2 ** (len(self.block_channels) - 1)
 
+    @property
+    def local(self) -> bool:
+        """Whether an output pixel depends on what is near alone, whatever the size of the picture."""
+        return self.norm == "pixel" and not self.middle_attention and not any(self.attention_levels)
+
     def normalisation(self, dtype: jnp.dtype, name: str) -> nn.Module:
         """A layer of the network's kind of normalisation."""
         if self.norm == "pixel":

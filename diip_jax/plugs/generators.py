@@ -1,18 +1,20 @@
 """Generators: the plug that turns the optimised variable u into an image g(u), and keeps u in its set."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Count, Image, PRNGKey
-from diip_jax.ddim import Gradient, Remat, check_settings, reverse
+from diip_jax.ddim import Gradient, Remat, check_settings, invert, reverse, visited_steps
 from diip_jax.models.skip_network import SkipNetwork, Upsampling
 from diip_jax.plug import plug
 from diip_jax.plugs import stale
 from diip_jax.prior import activation_bytes, check_image_shape
-from diip_jax.schedule import Variant
+from diip_jax.schedule import Stride, Variant
+
+Begin = Literal["noise", "guess"]
 
 
 class Generator:
@@ -29,6 +31,10 @@ class Generator:
             ValueError: there are no images of this shape.
         """
         raise NotImplementedError(f"{type(self).__name__} has no init(key, image_shape)")
+
+    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], guess: Image | None) -> Any:
+        """The first u where the operator guesses the image; here `init`, which does not look at it."""
+        return self.init(key, image_shape)
 
     def __call__(self, u: Any, key: PRNGKey) -> Image:
         """The image `[H, W, C]`, float32 in [-1, 1] or near.
@@ -57,7 +63,7 @@ class Generator:
 
     @property
     def first_evaluations(self) -> int:
-        """Network evaluations in `init_cache`; here none."""
+        """Network evaluations in `start` and `init_cache`; here none."""
         return 0
 
     def fitted(self, image_shape: tuple[int, int, int], images: int, memory: int | None) -> "Generator":
@@ -83,22 +89,30 @@ class DDIM(Generator):
         refresh: "all": the network is evaluated at every visited timestep of every iterate. A number n: at n of them,
             by turns from high t to low, and the others keep the noise that was predicted when it was their turn; the
             rest of an iteration is arithmetic. Needs the gradient "detached".
+        begin: "noise": at random. "guess": at the noise that DDIM inversion makes of the image that the operator
+            guesses, where it guesses one; with a prior that knows details but not what pictures show, the restored
+            image is near that. Such a z is not on the sphere, and `project_to_sphere` is then False.
 
     Raises:
-        ValueError: as `diip_jax.ddim.reverse`; or a refresh that is no number of visited timesteps.
+        ValueError: as `diip_jax.ddim.reverse`; a refresh that is no number of visited timesteps; or another begin.
     """
 
     prior: Any
-    stride: int = 100
+    stride: Stride = 100
     variant: Variant = "code"
     gradient: Gradient = "detached"
     remat: Literal["auto", Remat] = "auto"
     project_to_sphere: bool = True
     refresh: int | Literal["all"] = "all"
+    begin: Begin = "noise"
 
     def __post_init__(self) -> None:
         remat = "step" if self.remat == "auto" else self.remat
         check_settings(self.prior, self.stride, self.variant, self.gradient, remat)
+        if self.begin not in get_args(Begin):
+            raise ValueError(f"begin={self.begin!r}: expected one of {', '.join(get_args(Begin))}")
+        if self.begin == "guess" and self.project_to_sphere:
+            raise ValueError("begin='guess': the noise of a guessed image is not on the sphere; use project=False")
         if self.refresh == "all":
             return
         if not 1 <= self.refresh <= self.steps:
@@ -109,7 +123,7 @@ class DDIM(Generator):
     @property
     def steps(self) -> int:
         """How many timesteps DDIM visits."""
-        return self.prior.schedule.num_timesteps // self.stride
+        return len(visited_steps(self.prior, self.stride, self.variant).t)
 
     @property
     def evaluations(self) -> int:
@@ -117,11 +131,18 @@ class DDIM(Generator):
 
     @property
     def first_evaluations(self) -> int:
-        return 0 if self.refresh == "all" else self.steps
+        inverted = self.steps if self.begin == "guess" else 0
+        return inverted + (0 if self.refresh == "all" else self.steps)
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Image:
         check_image_shape(self.prior, image_shape)
         return jax.random.normal(key, image_shape)
+
+    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], guess: Image | None) -> Image:
+        if self.begin == "noise" or guess is None:
+            return self.init(key, image_shape)
+        check_image_shape(self.prior, image_shape)
+        return invert(self.prior, guess[None], self.stride, variant=self.variant)[0]
 
     def __call__(self, z: Image, key: PRNGKey) -> Image:
         remat: Remat = "step" if self.remat == "auto" else self.remat
@@ -148,7 +169,7 @@ class DDIM(Generator):
         return dataclasses.replace(self, remat=remat)
 
 
-def ddim(prior: Any, stride: int = 100, *, refresh: int | Literal["all"] = "all", **settings: Any) -> DDIM:
+def ddim(prior: Any, stride: Stride = 100, *, refresh: int | Literal["all"] = "all", **settings: Any) -> DDIM:
     """The generator of a diffusion prior, see `DDIM`: `ddim(prior, stride=200, refresh=1)`."""
     return DDIM(prior, stride, refresh=refresh, **settings)
 

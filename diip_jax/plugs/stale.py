@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Float, Image, Int
 from diip_jax.ddim import bounded, on_device, visited_steps
-from diip_jax.schedule import Variant, of_variant
+from diip_jax.schedule import Stride, Variant, of_variant
 
 
 def chain(
-    prior: Any, z: Image, eps: Float[Array, "T H W C"], stride: int, variant: Variant
+    prior: Any, z: Image, eps: Float[Array, "T H W C"], stride: Stride, variant: Variant
 ) -> tuple[Image, Float[Array, "T H W C"]]:
     """(x_0, x_t of every visited timestep) of DDIM from z with this noise, see `diip_jax.ddim.reverse`."""
 
@@ -33,7 +33,7 @@ def chain(
 
 
 def refreshed(
-    prior: Any, z: Image, eps: Float[Array, "T H W C"], at: Int[Array, " n"], stride: int, variant: Variant
+    prior: Any, z: Image, eps: Float[Array, "T H W C"], at: Int[Array, " n"], stride: Stride, variant: Variant
 ) -> Float[Array, "T H W C"]:
     """The noise with that of some of the visited timesteps predicted anew, one after the other: n evaluations.
 
@@ -49,7 +49,7 @@ def refreshed(
     return jax.lax.scan(one, eps, at)[0]
 
 
-def first_noise(prior: Any, z: Image, stride: int, variant: Variant) -> Float[Array, "T H W C"]:
+def first_noise(prior: Any, z: Image, stride: Stride, variant: Variant) -> Float[Array, "T H W C"]:
     """The noise of all visited timesteps, each predicted at the x_t that those before it lead to: T evaluations."""
     visited = len(visited_steps(prior, stride, variant).t)
     nothing = jnp.zeros((visited, *z.shape), z.dtype)

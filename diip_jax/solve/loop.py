@@ -80,23 +80,41 @@ def start(
     def start_one(y: Array, key: Array, args: Any, u0: Any, stopped: Flag) -> State:
         generator, operator = problem.generator, problem.operator
         u_key, eta_key, iterates_key = jax.random.split(key, 3)
-        u = generator.init(u_key, image_shape) if u0 is None else generator.project(u0)
         eta = operator.start(eta_key, image_shape, y, args)
+        guess = operator.guess(eta, y, args)
+
+        def begin() -> tuple[Any, Any]:
+            first = generator.start(u_key, image_shape, None if guess is None else guess.image)
+            u = first if u0 is None else generator.project(u0)
+            return u, generator.init_cache(u)
+
         nothing = Candidate(jnp.int32(-1), jnp.zeros(image_shape), eta)
+        evaluations = jnp.int32(generator.first_evaluations)
+        if guess is None or u0 is not None:
+            (u, cache), settled, chosen = begin(), jnp.zeros((), bool), nothing
+        else:
+            # Where images go one by one a settled one costs nothing further.
+            settled = guess.settled | stopped
+            none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(begin))
+            u, cache = jax.lax.cond(settled, lambda: none, begin)
+            evaluations = jnp.where(settled, 0, evaluations)
+            chosen = either(guess.settled, Candidate(jnp.int32(0), guess.image, eta), nothing)
         state = State(
             k=jnp.int32(0),
-            evaluations=jnp.int32(generator.first_evaluations),
+            evaluations=evaluations + operator.first_evaluations,
             key=iterates_key,
             u=u,
-            cache=generator.init_cache(u),
+            cache=cache,
             eta=eta,
             u_moments=problem.optimizer.init(u),
             eta_moments=problem.operator_optimizer.init(eta),
             rule=problem.rule.start(nothing, operator.visible(y, args)),
-            finite=nothing,
-            result=jnp.where(stopped, Result.STOPPED, Result.RUNNING).astype(jnp.int32),
+            finite=chosen,
+            result=jnp.where(stopped, Result.STOPPED, jnp.where(settled, Result.SETTLED, Result.RUNNING)).astype(
+                jnp.int32
+            ),
             reason=jnp.int32(0),
-            chosen=nothing,
+            chosen=chosen,
             traces={},
         )
         return jax.tree.map(_strong, state)

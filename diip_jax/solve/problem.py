@@ -48,6 +48,7 @@ class Result(enum.IntEnum):
     BUDGET = 2
     DIVERGED = 3
     STOPPED = 4
+    SETTLED = 5
 
     @property
     def advice(self) -> str:
@@ -62,5 +63,6 @@ _ADVICE = {
     "and a larger max_iterations, or use another rule",
     Result.DIVERGED: "the loss was no longer finite, and the last finite iterate is returned (`selected` -1: there "
     "was none); lower the learning rate",
+    Result.SETTLED: "there was nothing to invert: what the operator made of the observation is the restored image",
     Result.STOPPED: "the callback ended the run; u0=solution.state goes on",
 }

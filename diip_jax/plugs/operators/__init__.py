@@ -4,11 +4,14 @@ operator       what an operator is; identity, mask
 kernels        where a blur kernel comes from: a network, logits, or what is known
 blurs          blur by one kernel, or by one that changes over the image
 spectral_blur  a Gaussian that the spectrum of y shows
+found_damage   blur and noise that y shows
 compositions   what may follow: down-sampling, gain and offset
 """
 
 from diip_jax.plugs.operators.blurs import Blur, Boundary, VaryingBlur, convolve
 from diip_jax.plugs.operators.compositions import Downsample, GainOffset
+from diip_jax.plugs.operators.damage import Damage, find_damage
+from diip_jax.plugs.operators.found_damage import FoundDamage
 from diip_jax.plugs.operators.kernels import (
     Centred,
     KernelLogits,
@@ -17,7 +20,7 @@ from diip_jax.plugs.operators.kernels import (
     KnownKernel,
     to_centre,
 )
-from diip_jax.plugs.operators.operator import Identity, Mask, Operator, PictureOperator, given
+from diip_jax.plugs.operators.operator import Guess, Identity, Mask, Operator, PictureOperator, given
 from diip_jax.plugs.operators.spectral_blur import SpectralBlur
 from diip_jax.plugs.operators.spectrum import SpectralFit, fit_spectrum
 
@@ -25,8 +28,11 @@ __all__ = [
     "Blur",
     "Boundary",
     "Centred",
+    "Damage",
     "Downsample",
+    "FoundDamage",
     "GainOffset",
+    "Guess",
     "Identity",
     "KernelLogits",
     "KernelModel",
@@ -39,6 +45,7 @@ __all__ = [
     "SpectralFit",
     "VaryingBlur",
     "convolve",
+    "find_damage",
     "fit_spectrum",
     "given",
     "to_centre",

@@ -1,10 +1,24 @@
 """What a degradation operator is, and the two that have nothing to learn."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Any, Array, Image, PRNGKey
+from diip_jax.array_types import Any, Array, Flag, Image, PRNGKey
 from diip_jax.plug import plug
+
+
+class Guess(NamedTuple):
+    """What an operator makes of an observation before anything is optimised.
+
+    Attributes:
+        image: `[H, W, C]`.
+        settled: whether that is the restored image: the image then takes no iterations.
+    """
+
+    image: Image
+    settled: Flag
 
 
 class Operator:
@@ -20,6 +34,15 @@ class Operator:
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         """The first eta for an observation y; here `init`, which does not look at it."""
         return self.init(key, image_shape)
+
+    def guess(self, eta: Any, y: Array, args: Any) -> Guess | None:
+        """An image to begin from, given the first eta; here none."""
+        return None
+
+    @property
+    def first_evaluations(self) -> int:
+        """Network evaluations in `start`; here none."""
+        return 0
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Array:
         """The predicted observation of x `[H, W, C]` in [-1, 1]: of y's shape, dtype and range.

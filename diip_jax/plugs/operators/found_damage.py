@@ -1,0 +1,62 @@
+"""The operator of the damage that a picture shows: y = k * x + n, blur and noise found in y beforehand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diip_jax.array_types import Array, Image, Observed, PRNGKey
+from diip_jax.plug import plug
+from diip_jax.plugs.operators import damage
+from diip_jax.plugs.operators.operator import Guess, PictureOperator
+from diip_jax.plugs.operators.spectral_blur import SpectralBlur, gaussian_kernel
+
+
+@plug(data=("prior", "ridge"))
+class FoundDamage(PictureOperator):
+    """H(x) = k * x + n. k is the Gaussian of `find_damage`, n what the prior takes for noise in y at the level found.
+
+    n = y - E[x_0 | y] is one evaluation of the prior (Tweedie's formula), and stays as it is: the image is fitted to
+    y - n, so that no iteration has to stop before it fits noise. Where y shows no blur and no impulses, E[x_0 | y] is
+    the restored image, and there is nothing to invert. Backwards, k is as in `SpectralBlur`.
+
+    Attributes:
+        prior: a `diip_jax.ddim.Denoiser`.
+        ridge: of `SpectralBlur`.
+    """
+
+    prior: Any
+    ridge: Any = 0.3
+
+    def __post_init__(self) -> None:
+        SpectralBlur(self.ridge)
+
+    @property
+    def first_evaluations(self) -> int:
+        return damage.EVALUATIONS + damage.ESTIMATE_EVALUATIONS
+
+    def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
+        image, number = jnp.zeros(image_shape), jnp.zeros(())
+        return {"covariance": jnp.zeros((2, 2)), "n": image, "guess": image, "noise": number, "impulses": number}
+
+    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
+        found = damage.find_damage(self.prior, y)
+        estimate = jnp.where(found.noise > 0, damage.at_noise_level(self.prior, y, found.noise), y)
+        return {
+            "covariance": found.covariance,
+            "n": y - estimate,
+            "guess": jnp.where(found.impulses, damage.without_impulses(y), estimate),
+            "noise": found.noise,
+            "impulses": jnp.float32(found.impulses),
+        }
+
+    def guess(self, eta: Any, y: Array, args: Any) -> Guess:
+        return Guess(eta["guess"], (eta["impulses"] == 0) & (jnp.trace(eta["covariance"]) == 0))
+
+    def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
+        eta = jax.lax.stop_gradient(eta)
+        return SpectralBlur(self.ridge)(eta, x, args) + eta["n"]
+
+    def estimates(self, eta: Any) -> dict[str, Array]:
+        covariance = eta["covariance"]
+        return {"kernel": gaussian_kernel(covariance), "covariance": covariance, "noise": eta["noise"]}

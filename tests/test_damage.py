@@ -1,0 +1,114 @@
+"""What is found in pictures whose damage is known, with the exact prior of such pictures (Wiener's filter)."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from test_spectrum import blurred, natural
+
+from diip_jax import Prior, Schedule
+from diip_jax.plugs.operators import damage
+
+SIDE = 64
+
+
+def power() -> np.ndarray:
+    """Of every frequency of a picture of `natural`, per pixel: mean over many of them."""
+    spectra = [np.fft.fft2(natural(seed), axes=(0, 1)) for seed in range(100, 140)]
+    return np.mean(np.abs(np.stack(spectra)) ** 2, axis=(0, 3)) / SIDE**2
+
+
+POWER = power().astype(np.float32)
+
+
+def wiener(params, x_t, t):
+    """E[n | x_t] of pictures with this power, linear because they are Gaussian."""
+    alpha_bar = jnp.asarray(Schedule().alpha_bar, jnp.float32)[t.astype(jnp.int32)][:, None, None, None]
+    share = (1 - alpha_bar) / (alpha_bar * params[None, ..., None] + 1 - alpha_bar)
+    return jnp.fft.ifft2(jnp.fft.fft2(x_t, axes=(1, 2)) * share, axes=(1, 2)).real / jnp.sqrt(1 - alpha_bar)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return Prior.of(wiener, jnp.asarray(POWER), (SIDE, SIDE, 3))
+
+
+@pytest.fixture(scope="module")
+def find(prior):
+    batch = jax.jit(jax.vmap(lambda y: damage.find_damage(prior, y)))
+    return lambda pictures: jax.tree.map(np.asarray, batch(jnp.asarray(np.stack(pictures), jnp.float32)))
+
+
+PICTURES = [natural(seed) for seed in range(4)]
+
+
+def noisy(sigma: float) -> list[np.ndarray]:
+    return [p + sigma * np.random.default_rng(n).standard_normal(p.shape) for n, p in enumerate(PICTURES)]
+
+
+def jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+    stream = io.BytesIO()
+    Image.fromarray(np.clip(picture * 60 + 127.5, 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream)) / 127.5 - 1
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.2, 0.4])
+def test_noise_is_found_and_nothing_else(find, sigma):
+    found = find(noisy(sigma))
+    np.testing.assert_allclose(found.noise, sigma, rtol=0.2)
+    assert not found.impulses.any() and not found.covariance.any() and (found.blocks < 1.5).all()
+
+
+def test_a_sharp_picture_has_no_damage(find):
+    found = find(PICTURES)
+    assert not found.noise.any() and not found.impulses.any() and not found.covariance.any()
+
+
+def test_a_blur_is_found(find):
+    found = find([blurred(p, 2.25 * np.eye(2)) for p in PICTURES])
+    assert found.covariance.any((1, 2)).all() and not found.noise.any() and not found.impulses.any()
+    np.testing.assert_allclose(np.sqrt(found.covariance[:, [0, 1], [0, 1]]).mean(), 1.5, rtol=0.2)
+
+
+def test_impulses_are_not_taken_for_noise(find):
+    hit = np.random.default_rng(0).random((SIDE, SIDE))
+    found = find([np.where((hit < 0.03)[..., None], -1.5, np.where((hit > 0.97)[..., None], 1.5, p)) for p in PICTURES])
+    assert found.impulses.all() and not found.noise.any()
+
+
+def test_the_blocks_of_a_jpeg_are_found_the_more_the_worse_it_is(find):
+    ratios = [find([jpeg(p, quality) for p in PICTURES]) for quality in (90, 30, 10)]
+    means = [found.blocks.mean() for found in ratios]
+    print("blocks at quality 90, 30, 10:", means)
+    assert means[0] < means[1] < means[2]
+    assert (ratios[2].noise > 0).all() and (ratios[2].noise >= ratios[0].noise).all()
+
+
+def test_blocks_count_from_the_first_pixel():
+    rng = np.random.default_rng(0)
+    steps = np.kron(rng.standard_normal((8, 8)), np.ones((8, 8)))[..., None] + 0.1 * rng.standard_normal((64, 64, 3))
+    assert damage.block_ratio(jnp.asarray(steps)) > 10
+    assert damage.block_ratio(jnp.asarray(np.roll(steps, 3, axis=(0, 1)))) < 1
+    assert damage.block_ratio(jnp.zeros((64, 64, 3))) == 1 and damage.block_ratio(jnp.zeros((8, 40, 1))) == 1
+
+
+def test_the_estimate_at_a_level_is_the_least_squares_one(prior):
+    sigma, y = 0.2, noisy(0.2)[0]
+    given = np.asarray(damage.at_noise_level(prior, jnp.asarray(y, jnp.float32), jnp.float32(sigma)))
+    share = (POWER / (POWER + sigma**2))[..., None]
+    exact = np.fft.ifft2(np.fft.fft2(y, axes=(0, 1)) * share, axes=(0, 1)).real
+    error = np.linalg.norm(given - exact) / np.linalg.norm(exact)
+    print(f"relative error {error:.1e}: the timestep is the nearest of a thousand")
+    assert error < 5e-3
+    assert np.mean((given - PICTURES[0]) ** 2) < 0.4 * sigma**2
+
+
+def test_impulses_alone_are_replaced():
+    y = np.full((16, 16, 3), 0.2, np.float32)
+    y[3, 4], y[10, 10] = 1, -1
+    np.testing.assert_array_equal(damage.without_impulses(jnp.asarray(y)), np.float32(0.2))
+    smooth = natural(3).astype(np.float32)[:32, :32] * 0.1
+    np.testing.assert_array_equal(damage.without_impulses(jnp.asarray(smooth)), smooth)

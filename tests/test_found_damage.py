@@ -1,0 +1,73 @@
+"""The operator of the damage found: what is left to the image, and when there is nothing to invert."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_damage import PICTURES, POWER, SIDE, blurred, noisy, wiener
+
+import diip_jax as dj
+from diip_jax import Prior
+from diip_jax.plugs.operators import FoundDamage, SpectralBlur, find_damage
+
+
+@pytest.fixture(scope="module")
+def operator():
+    return FoundDamage(Prior.of(wiener, jnp.asarray(POWER), (SIDE, SIDE, 3)))
+
+
+def start(operator, y):
+    y = jnp.asarray(y, jnp.float32)
+    eta = operator.start(jax.random.key(0), y.shape, y, None)
+    return eta, operator.guess(eta, y, None), y
+
+
+def test_noise_is_taken_out_of_what_the_image_is_fitted_to(operator):
+    eta, guess, y = start(operator, noisy(0.2)[0])
+    assert guess.settled
+    # k * x + n = y at the guess: there is nothing to fit.
+    np.testing.assert_allclose(operator(eta, guess.image, None), y, atol=1e-5)
+    assert np.mean((guess.image - PICTURES[0]) ** 2) < 0.4 * 0.2**2
+    np.testing.assert_allclose(operator.estimates(eta)["noise"], 0.2, rtol=0.2)
+
+
+def test_a_blur_leaves_something_to_invert(operator):
+    eta, guess, _ = start(operator, blurred(PICTURES[0], 2.25 * np.eye(2)))
+    assert not guess.settled
+    x = jnp.asarray(PICTURES[0], jnp.float32)
+    np.testing.assert_allclose(operator(eta, x, None) - eta["n"], SpectralBlur(0.3)(eta, x, None), atol=1e-6)
+
+
+def test_nothing_of_it_is_learned(operator):
+    eta, _, y = start(operator, noisy(0.2)[0])
+    gradient = jax.grad(lambda eta: jnp.sum(operator(eta, y, None) ** 2))(eta)
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_settled_image_takes_no_iterations_and_its_neighbours_do_not_mind(operator):
+    y = np.stack([noisy(0.2)[0], blurred(PICTURES[1], 2.25 * np.eye(2))]).astype(np.float32)
+    blind = dj.Blind(operator.prior, max_iterations=5, stride=250)
+    both, alone = dj.restore(blind, y), dj.restore(blind, y[1:])
+    assert both.reasons == [["settled"], ["budget"]]
+    assert both.result[0, 0] == dj.Result.SETTLED and "nothing to invert" in dj.Result.SETTLED.advice
+    np.testing.assert_array_equal(both.stats["iterations"], [[0], [5]])
+    # Two to find the damage, one to estimate; then four timesteps and an iteration each.
+    np.testing.assert_array_equal(both.stats["evaluations"], [[3], [3 + 4 + 5]])
+    # Bit for bit as users run it; the tests' quick compilation fuses a batch of one otherwise.
+    np.testing.assert_allclose(both.images[1], alone.images[0], atol=1e-3)
+    found = find_damage(operator.prior, jnp.asarray(y[0]))
+    np.testing.assert_allclose(both.operator["noise"][0, 0], found.noise, rtol=1e-4)
+
+
+def test_a_settled_image_stays_so_when_the_run_goes_on(operator):
+    y = noisy(0.2)[0][None].astype(np.float32)
+    blind = dj.Blind(operator.prior, max_iterations=5, stride=250)
+    once = dj.restore(blind, y)
+    again = dj.restore(blind, y, u0=once.state)
+    assert again.reasons == [["settled"]]
+    np.testing.assert_array_equal(again.images, once.images)
+
+
+def test_a_ridge_is_above_0():
+    with pytest.raises(ValueError, match="ridge=0: expected above 0"):
+        FoundDamage(None, ridge=0)
