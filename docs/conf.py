@@ -78,6 +78,8 @@ def relinked(text: str, shown: str, page: str) -> str:
 
 
 def _read(app, page, source):
+    if app.env.doc2path(page).endswith(".ipynb"):  # the notebook has links to nothing here
+        return
     shown = SHOWN.get(page, f"docs/{page}.md")
     if page in SHOWN:
         app.env.note_dependency(str(ROOT / shown))

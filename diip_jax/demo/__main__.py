@@ -14,6 +14,7 @@ from absl import flags
 
 from diip_jax import command
 from diip_jax.launch.program_cache import keep_compiled_programs
+from diip_jax.methods import Blind
 from diip_jax.prior import read_card
 
 PROGRAM = "diip_jax.demo"
@@ -28,7 +29,7 @@ def _flag_values() -> flags.FlagValues:
     flags.DEFINE_float("megabytes", 20.0, "of an upload, at most", lower_bound=0.001, flag_values=values)
     flags.DEFINE_float("megapixels", 50.0, "of a picture, at most", lower_bound=0.001, flag_values=values)
     flags.DEFINE_float("seconds", 300.0, "of a restoration, at most", lower_bound=0.1, flag_values=values)
-    flags.DEFINE_integer("max_iterations", 200, "of a restoration", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("max_iterations", Blind.max_iterations, "of a restoration", lower_bound=1, flag_values=values)
     return values
 
 

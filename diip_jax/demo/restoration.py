@@ -19,6 +19,7 @@ from diip_jax.methods import Blind
 from diip_jax.prior import Prior
 from diip_jax.report import image_record
 from diip_jax.restore import Solution, View, every, restore
+from diip_jax.solve.problem import Result
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Limits:
 
     megapixels: float = 50.0
     seconds: float = 300.0
-    iterations: int = 200
+    iterations: int = Blind.max_iterations
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Frame:
     Attributes:
         image: `[h, w, C]` float32 in [-1, 1]: what would be returned now, without the margin of fitting.
         losses: `[K]` of the iterates so far.
-        kernel: `[k, k]` the blur that was found, None before the first iterate.
+        kernel: `[k, k]` the blur that was found, None before it is known.
         record: at the end: what `diip_jax.launch` writes beside a picture; None before.
         note: what there is to say, such as why it ended early.
     """
@@ -107,7 +108,7 @@ def restoration(prior: Prior, upload: Upload, limits: Limits, stop: threading.Ev
     def look(view: View) -> None:
         traces = view.traces()
         k = int(view.iterations[0])
-        kernel = traces["kernel"][0, k - 1]
+        kernel = traces["kernel"][0, k - 1] if k else None
         frames.put(Frame(unfit(view.current()[0], upload.fitted), traces["loss"][0, :k], kernel, k))
         if stop.is_set() or abandoned.is_set() or time.monotonic() - began > limits.seconds:
             view.stop()
@@ -151,7 +152,9 @@ def _last(solution: Solution, prior: Prior, upload: Upload, limits: Limits, seco
         seconds=round(seconds, 3),
     )
     note = ""
-    if k < limits.iterations:
+    if solution.result[0, 0] == Result.STOPPED:
         note = "stopped by you" if stopped else f"stopped after {limits.seconds:g} s, the limit of this page"
+    elif solution.result[0, 0] == Result.SETTLED:
+        note = Result.SETTLED.advice
     kernel = solution.operator["kernel"][0, 0]
     return Frame(unfit(solution.images[0], upload.fitted), losses, kernel, k, record, note)
