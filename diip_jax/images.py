@@ -43,6 +43,7 @@ __all__ = [
     "find_images",
     "fit_to_size",
     "is_whole",
+    "json_text",
     "left_out",
     "placed",
     "read_image",
@@ -280,7 +281,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     Dictionaries are spread over lines, each list stays on one (a trace is one line). Raises TypeError for values that
     JSON does not have, ImageError if the file cannot be written.
     """
-    write_bytes(path, _encoded(_layout(_plain(value), "") + "\n"))
+    write_bytes(path, _encoded(json_text(value)))
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes. Raises TypeError for values that JSON does not have."""
+    return _layout(_plain(value), "") + "\n"
 
 
 def _encoded(text: str) -> bytes:

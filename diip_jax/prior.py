@@ -322,9 +322,19 @@ BUNDLED = ("faces64", "photos")
 
 
 def bundled_checkpoint(name: str = "faces64") -> Path:
-    """The folder of a prior that comes with the package, one of `BUNDLED`."""
+    """The folder of a prior that comes with the package, one of `BUNDLED`.
+
+    Raises:
+        CheckpointError: this installation has the code alone.
+    """
     installed = Path(str(resources.files("diip_jax"))) / "checkpoints" / name
-    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / name
+    folder = installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "checkpoints" / name
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: this installation of diip_jax has no weights; give a checkpoint (convert or train one), or "
+            "install diip_jax from its source tree, whose folder checkpoints/ holds the bundled priors"
+        )
+    return folder
 
 
 def _folder_of(path: str | os.PathLike[str] | None) -> Path:
@@ -347,7 +357,7 @@ def load_prior(
         class_label: the class that a class-conditional network is told, see `Prior.with_class_label`.
 
     Raises:
-        CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint.
+        CheckpointError: the folder is missing, damaged, or no diip_jax checkpoint; None where no prior is bundled.
         ValueError: another dtype, or a class that the prior does not have.
     """
     path = _folder_of(path)

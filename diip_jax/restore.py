@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax import distribute
-from diip_jax.array_types import Array
 from diip_jax.configuration import narrowed, usual_configuration
+from diip_jax.containers import unpacked
 from diip_jax.methods.method import Method, Sampler
 from diip_jax.plugs.operators import Identity
 from diip_jax.solution import Solution, as_given, joined, on_host, solution_of
@@ -80,7 +80,7 @@ def every(iterations: int, function: Callable[[View], None]) -> Every:
 @usual_configuration()
 def restore(
     problem: Problem | Method | Sampler,
-    y: np.ndarray | Array,
+    y: Any,
     args: Any = None,
     *,
     seed: int = 0,
@@ -107,7 +107,8 @@ def restore(
     Args:
         problem: a method such as `DIIP(prior)`, or a `Problem` of one's own plugs.
         y: the observations `[N, ...]`. Pictures `[N, h, w, C]` are uint8, or float in [-1, 1] (noise may exceed it a
-            little); an operator of one's own may take any shape, float or complex.
+            little); an operator of one's own may take any shape, float or complex. Also a torch tensor
+            `[N, C, h, w]`, or Pillow's pictures, RGB or grey, one or a list of one size.
         args: what is known of each image beside y: a pytree of arrays with a leading axis N, mostly a dict, such as
             `{"mask": masks}`. Operators, losses and saved functions read it.
         seed: of the random numbers, 0 to 2**32 - 1.
@@ -131,6 +132,26 @@ def restore(
     """
     began = time.monotonic()
     _check_kind(problem)
+    y, packed = unpacked(y)
+    solution = _restored(problem, y, args, seed, u0, samples, batch_size, devices, save, callback, began)
+    several = None if solution.samples is None else packed(solution.samples)
+    return dataclasses.replace(solution, images=packed(solution.images), samples=several)
+
+
+def _restored(
+    problem: Problem | Method | Sampler,
+    y: Any,
+    args: Any,
+    seed: int,
+    u0: Any,
+    samples: int,
+    batch_size: int | None,
+    devices: Sequence[jax.Device] | None,
+    save: Saved,
+    callback: Every | Callable[[View], None] | None,
+    began: float,
+) -> Solution:
+    """`restore` of an array."""
     problem, args, u0 = narrowed((problem, args, u0))
     given_dtype = inputs.as_array("images", y).dtype
     if isinstance(problem, Sampler):

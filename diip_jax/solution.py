@@ -20,7 +20,8 @@ class Solution:
 
     Attributes:
         images: `[N, H, W, C]`, the mean of the samples; of y's dtype and range where y is a picture, else float32 in
-            [-1, 1]. H and W are what `operator.image_shape` makes of y's.
+            [-1, 1]. H and W are what `operator.image_shape` makes of y's. torch tensors and Pillow's pictures come back
+            as they came.
         samples: `[N, S, H, W, C]` likewise, where more than one was asked for; else None.
         selected: `[N, S]` index k of the iterate that is returned, counted from 0; -1 where none was finite.
         result: `[N, S]` int32, how each ended: a `Result`, whose `advice` says in words what it means.
@@ -34,8 +35,8 @@ class Solution:
         traces: by name `[N, S, max_iterations, ...]` float32, NaN where there was no iterate: what `save` asked for.
     """
 
-    images: np.ndarray
-    samples: np.ndarray | None
+    images: Any
+    samples: Any
     selected: np.ndarray
     result: np.ndarray
     reasons: list[list[str]]

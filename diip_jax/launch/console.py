@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -20,6 +21,8 @@ class Console:
     """
 
     def __init__(self) -> None:
+        self.errors: list[str] = []  # the lines that `error` was given
+        self.watched: Callable[[], None] = lambda: None  # is called after each image
         self._bar: Any = None
         self._images = self._done = 0
         self._budget = 1
@@ -39,6 +42,7 @@ class Console:
         """One line on stderr, marked as an error."""
         # A message may be laid out over several lines; spaces within one may be those of a file name.
         line = re.sub(r"\s*\n\s*", " ", text.strip())
+        self.errors.append(line)
         self._print(f"{PROGRAM}: error: {printable(line)}", sys.stderr)
 
     def _print(self, text: str, file: Any) -> None:
@@ -70,6 +74,7 @@ class Console:
         if iterations:
             self._ended += 1
             self._iterations_of_ended += iterations
+        self.watched()
 
     def iterations_done(self, iterations: int) -> None:
         """All images of the run together have done so many iterations so far."""

@@ -27,6 +27,8 @@ _HELP: dict[str, dict[str, str]] = {
         "save_every": "also STEM_k{iterations}.png after every so many iterations until it stops: STEM_k00010.png "
         "after 10, which is iterate k = 9; 0 for never",
         "strip_metadata": "leave EXIF (date, camera, place) and the colour profile out of the outputs; they are sRGB",
+        "animate": "also STEM_animation.webp: how the picture forms, of the snapshots of --save_every",
+        "watch": "also index.html: before and after, curves and failures of the whole run, written while it runs",
         "skip_existing": "leave out images that are already restored with these settings",
         "dry_run": "check everything and say what would be done; write nothing",
     },
@@ -160,6 +162,8 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_integer, "samples", 1, lower_bound=1)
     define(flags.DEFINE_integer, "save_every", 0, lower_bound=0)
     define(flags.DEFINE_boolean, "strip_metadata", False)
+    define(flags.DEFINE_boolean, "animate", False)
+    define(flags.DEFINE_boolean, "watch", False)
     define(flags.DEFINE_boolean, "skip_existing", False)
     define(flags.DEFINE_boolean, "dry_run", False)
     define(flags.DEFINE_string, "checkpoint", None)

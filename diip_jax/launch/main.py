@@ -18,12 +18,13 @@ from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.configuration import configure_as_usual
 from diip_jax.images import ImageError, check_writable
 from diip_jax.launch.console import PROGRAM, Console
+from diip_jax.launch.contact_sheet import ContactSheet
 from diip_jax.launch.description import describe
 from diip_jax.launch.failures import DiskFull
 from diip_jax.launch.files import Files
 from diip_jax.launch.flag_table import define_flags, help_text
 from diip_jax.launch.known_data import read_kernel
-from diip_jax.launch.plan import Job, plan_jobs
+from diip_jax.launch.plan import Job, Run, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.ray_engine import restore_with_ray
@@ -116,7 +117,11 @@ def _restore(
     if jobs:
         check_writable(output_dir)
         together = shard.count > 1 or jax.process_count() > 1 or values.share_output
-        with _folder(files, output_dir, identity(kinds, runs, prior), together, console), summary.ending():
+        with (
+            _folder(files, output_dir, identity(kinds, runs, prior), together, console),
+            _watching(values.watch, jobs, most, console),
+            summary.ending(),
+        ):
             if values.engine == "ray":
                 restore_with_ray(kinds, jobs, most.batch_size, values.ray_actors, console, summary, files)
             else:
@@ -138,6 +143,31 @@ def _folder(files: Files, folder: Path, run: str, together: bool, console: Conso
         if not locked:
             console.line(f"{folder}: this storage has no locks; see that no other run writes here")
         yield
+
+
+@contextlib.contextmanager
+def _watching(wanted: bool, jobs: Sequence[Job], run: Run, console: Console) -> Iterator[None]:
+    """The contact sheet follows what happens inside, and is final after it, however it ended."""
+    if not wanted:
+        yield
+        return
+    name = "index.html" if jax.process_count() == 1 else f"index_{jax.process_index()}.html"
+    sheet = ContactSheet(jobs, run.output_dir / name, run.resize)
+
+    def follow(finished: bool = False) -> None:
+        try:
+            sheet.update(console.errors, finished)
+        except ImageError as error:  # the results are worth more than the page
+            console.watched = lambda: None
+            console.error(str(error))
+
+    console.watched = follow
+    follow()
+    console.line(f"watch it at {(run.output_dir / name).absolute().as_uri()}")
+    try:
+        yield
+    finally:
+        follow(finished=True)
 
 
 def _reference_path(reference: str | None, images: int) -> Path | None:

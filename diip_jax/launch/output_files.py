@@ -16,7 +16,8 @@ In the output folder, for an image `STEM`:
 - `STEM_kernel.png`: the blur kernel where one was estimated, stretched from black (0) to white (its largest value); its
   values stand in the record under `operator`, with whatever else was learned of the degradation, and the trace
   `kernel_change` tells by how much it changed since the iterate before (sum of absolute differences, 0 to 2).
-- `STEM_compare.png`, `STEM_sample{i}.png`, `STEM_spread.png`, `STEM_k{iterations}.png`: where asked for.
+- `STEM_compare.png`, `STEM_sample{i}.png`, `STEM_spread.png`, `STEM_k{iterations}.png`, `STEM_animation.webp`: where
+  asked for.
 
 The restored image has the prior's size. Where an observation is smaller (down-sampling), "the input" of blending,
 metrics and comparison is it enlarged bicubically; where the image reaches beyond it, that margin is cut off.
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 
 from diip_jax import heatmaps, metrics, report
 from diip_jax.images import Fitted, ImageError, LoadedImage, unfit, write_image, write_json
+from diip_jax.launch.animation import write_animation
 from diip_jax.launch.plan import Job, Run, of_sample, prior_facts
 from diip_jax.prior import Prior
 from diip_jax.solution import Solution
@@ -120,6 +122,11 @@ def write_outputs(
         extra["operator"] = {name: values if run.samples > 1 else values[0] for name, values in estimates.items()}
     if run.compare:
         write_image(job.output("_compare.png"), _comparison(item, n, result, run, output, quality))
+    if run.animate:
+        for i in range(run.samples):
+            of_this = [job.folder / shot.file for shot in snapshots if shot.sample == i]
+            last = job.output(f"_sample{i}.png" if run.samples > 1 else ".png")
+            write_animation(job.output(of_sample(run, i, "_animation.webp")), [*of_this, last])
     record = _record(item, n, result, run, prior, quality)
     traces = record.pop("traces")  # the long lines last
     write_json(record_path, {**record, **seconds, **extra, "traces": traces})

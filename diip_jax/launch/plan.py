@@ -42,6 +42,7 @@ class Run:
         blend: weight of the restored image against the input in what is written.
         save_every: iterations between two snapshots, 0 for none.
         strip_metadata: whether EXIF and the colour profile of the input are left out of the outputs.
+        animate: whether the snapshots become an animation, too.
     """
 
     method_name: str
@@ -58,6 +59,7 @@ class Run:
     blend: float = 1.0
     compare: bool = False
     save_every: int = 0
+    animate: bool = False
     skip_existing: bool = False
     strip_metadata: bool = False
 
@@ -106,6 +108,8 @@ class Job:
             endings += [of_sample(run, i, "_kernel.png") for i in range(run.samples)]
         if run.compare:
             endings.append("_compare.png")
+        if run.animate:
+            endings += [of_sample(run, i, "_animation.webp") for i in range(run.samples)]
         return [self.output(ending) for ending in [*endings, ".json"]]
 
     def snapshots(self, run: Run) -> list[Path]:

@@ -82,6 +82,8 @@ def method_of(values: flags.FlagValues, kernel: KernelFile | None) -> Settings:
     """The method that parsed flags name. Raises UsageError for settings that it does not take."""
     if values.compare and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--compare needs matplotlib; run: pip install "diip_jax[plots]"')
+    if values.animate and not values.save_every:
+        raise UsageError("--animate shows snapshots; add --save_every=5, or another number of iterations between two")
     try:
         return method_from(values, None if kernel is None else len(kernel.values))
     except ValueError as error:

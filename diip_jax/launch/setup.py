@@ -45,6 +45,7 @@ def run_of(
         blend=values.blend,
         compare=values.compare,
         save_every=values.save_every,
+        animate=values.animate,
         skip_existing=values.skip_existing,
         strip_metadata=values.strip_metadata,
     )

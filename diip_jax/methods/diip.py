@@ -21,10 +21,10 @@ from diip_jax.solve.problem import Problem
 class DIIP:
     """DIIP: min over z on its sphere of the mean of (g(z) - y)^2, whatever happened to the image.
 
-    The defaults are chosen for the bundled prior, see the README; `DIIP.paper` has the printed ones. 200 iterations at
-    0.01 go as far as the paper's 1500 (the length of its study) at 0.0015, because Adam moves every element of z by at
-    most about its rate in an iteration; and the printed k_min = 100 falls where the picture is formed rather than long
-    before.
+    The defaults are chosen for the bundled prior (docs/ablations.md), `DIIP.paper` has the printed ones. 200 iterations
+    at 0.01 go as far as the paper's 1500 (the length of its study) at 0.0015, because Adam moves every element of z by
+    at most about its rate in an iteration; and the printed k_min = 100 falls where the picture is formed rather than
+    long before.
 
     Attributes:
         prior: a `Prior`, or anything that `ddim` takes.

@@ -1,0 +1,75 @@
+"""Serves a web page on which pictures are restored: drop one, watch it form, save it.
+
+python -m diip_jax.demo, then open http://127.0.0.1:7860. Only this computer can reach the page unless --host says
+otherwise; there is no password. Nothing is sent anywhere, and uploads are deleted as soon as they are read.
+"""
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from absl import flags
+
+from diip_jax import command
+from diip_jax.launch.program_cache import keep_compiled_programs
+from diip_jax.methods import Blind
+from diip_jax.prior import read_card
+
+PROGRAM = "diip_jax.demo"
+
+
+def _flag_values() -> flags.FlagValues:
+    values = command.prior_flags()
+    flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for every network", flag_values=values)
+    flags.DEFINE_integer("port", 7860, "port", lower_bound=1, upper_bound=65535, flag_values=values)
+    flags.DEFINE_integer("at_once", 1, "restorations at the same time", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("waiting", 8, "visitors that may wait", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("megabytes", 20.0, "of an upload, at most", lower_bound=0.001, flag_values=values)
+    flags.DEFINE_float("megapixels", 50.0, "of a picture, at most", lower_bound=0.001, flag_values=values)
+    flags.DEFINE_float("seconds", 300.0, "of a restoration, at most", lower_bound=0.1, flag_values=values)
+    flags.DEFINE_integer("max_iterations", Blind.max_iterations, "of a restoration", lower_bound=1, flag_values=values)
+    return values
+
+
+def _serve(values: flags.FlagValues) -> None:
+    if importlib.util.find_spec("gradio") is None:
+        raise command.UsageError('the page needs Gradio; run: pip install "diip_jax[demo]"')
+    prior = command.prior_of(values)
+    if prior.model.in_channels not in (1, 3):
+        raise command.UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3)")
+    keep_compiled_programs()
+    with tempfile.TemporaryDirectory(prefix="diip_jax_demo_") as uploads:
+        # Before Gradio is imported: what it receives lies here until it is read, and is gone with the page.
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from diip_jax.demo.page import page
+        from diip_jax.demo.restoration import Limits
+        from diip_jax.demo.serving import serve
+
+        limits = Limits(values.megapixels, values.seconds, values.max_iterations)
+        kind, terms = _told(values.checkpoint, prior.image_shape)
+        blocks = page(prior, limits, kind, terms, values.waiting, values.at_once)
+        serve(blocks, values.host, values.port, values.megabytes)
+
+
+def _told(checkpoint: str | None, shape: tuple[int, int, int]) -> tuple[str, str]:
+    """(what pictures the prior knows, the terms of its weights), for the visitor."""
+    size = f"{shape[0]}x{shape[1]}"
+    if checkpoint is None:
+        return f"aligned faces of {size} pixels", "Its weights are for non-commercial research only."
+    card = read_card(checkpoint)
+    kind = f"pictures like those that it was trained on, of {size} pixels"
+    if card is None or not card.terms:
+        return kind, ""
+    return kind, f"Terms of its weights: {card.terms}."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command with these arguments (`sys.argv[1:]`); returns the exit code."""
+    return command.run(PROGRAM, str(__doc__), _flag_values(), _serve, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,164 @@
+"""The page: drop a picture, watch it form, slide between before and after, take it home."""
+
+import base64
+import html
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from diip_jax.demo.restoration import Frame, Limits, Upload, opened, restoration
+from diip_jax.heatmaps import kernel_picture
+from diip_jax.image_reading import ImageError
+from diip_jax.images import json_text
+from diip_jax.prior import Prior
+from diip_jax.web_parts import curve, data_url, picture, slider
+
+_SIDE = 280  # pixels that a picture is shown with
+_ABOUT = """# diip_jax
+Drop a damaged picture: noise, blur, JPEG, too few pixels. Nothing needs to be chosen.
+
+The prior knows **{kind}**; on anything else it does nothing sensible. What the picture does not hold is made up: a
+result is no evidence. {terms} Pictures stay in this computer's memory, and only while the page works on them.
+"""
+
+Shown = tuple[str, dict[str, Any], Any]
+
+
+class Visits:
+    """What each visitor's running restoration is stopped by."""
+
+    def __init__(self) -> None:
+        self._stops: dict[str, threading.Event] = {}
+
+    def begin(self, visitor: str) -> threading.Event:
+        """A new one; the visitor's earlier restoration, if any, is stopped."""
+        self.stop(visitor)
+        self._stops[visitor] = threading.Event()
+        return self._stops[visitor]
+
+    def stop(self, visitor: str) -> None:
+        """Stops what runs for the visitor, if anything does."""
+        if visitor in self._stops:
+            self._stops[visitor].set()
+
+    def leave(self, visitor: str) -> None:
+        """The visitor has gone."""
+        self.stop(visitor)
+        self._stops.pop(visitor, None)
+
+
+def page(prior: Prior, limits: Limits, kind: str, terms: str, waiting: int, at_once: int) -> gr.Blocks:
+    """The page, ready to be launched.
+
+    Args:
+        kind: what pictures the prior knows, for the visitor.
+        terms: of its weights.
+        waiting: visitors that may wait; others are told to come back.
+        at_once: restorations that run at the same time.
+    """
+    visits = Visits()
+
+    def restore(path: str, request: gr.Request) -> Iterator[Shown]:
+        yield from _shown(Path(path), prior, limits, visits.begin(str(request.session_hash)))
+
+    def stop(request: gr.Request) -> None:
+        visits.stop(str(request.session_hash))
+
+    def leave(request: gr.Request) -> None:
+        visits.leave(str(request.session_hash))
+
+    with gr.Blocks(title="diip_jax", analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as blocks:
+        gr.Markdown(_ABOUT.format(kind=kind, terms=terms))
+        with gr.Row():
+            with gr.Column(scale=1, min_width=260):
+                dropped = gr.File(label="Picture", type="filepath", elem_id="drop")
+                button = gr.Button("Stop", interactive=False, elem_id="stop")
+            with gr.Column(scale=3):
+                shown = gr.HTML(elem_id="shown")
+        dropped.upload(
+            restore,
+            dropped,
+            [shown, button, dropped],
+            concurrency_limit=at_once,
+            concurrency_id="restorations",
+            show_progress="minimal",
+        )
+        # Outside the queue: it has to be heard while a restoration runs.
+        button.click(stop, queue=False)
+        blocks.unload(leave)
+    blocks.queue(max_size=waiting)
+    return blocks
+
+
+def _shown(path: Path, prior: Prior, limits: Limits, stop: threading.Event) -> Iterator[Shown]:
+    """What the page shows, from the upload to the result: (HTML, the button, the drop zone)."""
+    running, idle = gr.update(interactive=True), gr.update(interactive=False)
+    try:
+        try:
+            data = path.read_bytes()
+        finally:
+            path.unlink(missing_ok=True)  # from here on the picture is in memory alone
+        upload = opened(data, path.name, prior, limits)
+        yield _waiting(upload), running, None
+        for frame in restoration(prior, upload, limits, stop):
+            if frame.record is None:
+                yield _running(frame, upload, limits), running, gr.skip()
+            else:
+                yield _result(frame, upload, limits), idle, gr.skip()
+    except ImageError as error:
+        yield _error(str(error)), idle, None
+    except Exception:  # the visitor gets a line, the log the fault
+        logging.getLogger(__name__).exception("a restoration failed")
+        yield _error("This picture could not be restored; the page's log says why. Try another one."), idle, None
+
+
+def _error(text: str) -> str:
+    return f'<p role="alert" class="dj-error">{html.escape(text)}</p>'
+
+
+def _columns(*columns: tuple[str, str]) -> str:
+    cells = "".join(f"<figure><figcaption>{title}</figcaption>{content}</figure>" for title, content in columns)
+    return f'<div class="dj-row">{cells}</div>'
+
+
+def _waiting(upload: Upload) -> str:
+    note = "<p>Compiling for the first picture, which takes a while; later ones begin at once.</p>"
+    return _columns(("before", picture(upload.before, "before", _SIDE))) + note
+
+
+def _evidence(frame: Frame, limits: Limits) -> str:
+    lines = curve(frame.losses, "loss", limits.iterations)
+    if frame.kernel is None:
+        return lines
+    return f"{lines}<br>blur that was found<br>{picture(kernel_picture(frame.kernel), 'blur kernel', 90)}"
+
+
+def _running(frame: Frame, upload: Upload, limits: Limits) -> str:
+    return _columns(
+        ("before", picture(upload.before, "before", _SIDE)),
+        (f"iteration {frame.iterations} of {limits.iterations}", picture(frame.image, "forming", _SIDE)),
+        ("", _evidence(frame, limits)),
+    )
+
+
+def _result(frame: Frame, upload: Upload, limits: Limits) -> str:
+    stem = Path(upload.image.path).stem
+    record = base64.b64encode(json_text(frame.record).encode()).decode()
+    notes = [f"{frame.iterations} iterations", *([frame.note] if frame.note else []), *upload.image.notes]
+    saved = {
+        "picture": (f"{stem}_restored.png", data_url(frame.image)),
+        "record": (f"{stem}_restored.json", f"data:application/json;base64,{record}"),
+    }
+    links = " · ".join(
+        f'<a download="{html.escape(name)}" href="{url}">Save {what}</a>' for what, (name, url) in saved.items()
+    )
+    name = html.escape(upload.image.path.name)
+    sides = _columns(
+        (f"{name}: before | after", slider(upload.before, frame.image, upload.image.path.name, _SIDE)),
+        ("", _evidence(frame, limits)),
+    )
+    return f'{sides}<p id="done">{html.escape("; ".join(notes))}</p><p>{links}</p>'

@@ -1,0 +1,92 @@
+"""A visitor's restoration is that of `restore`, can be stopped, keeps its limits, and says what is wrong with files."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import diip_jax as dj
+from diip_jax.demo import restoration as demo
+from diip_jax.demo.restoration import Limits, opened, restoration
+from diip_jax.image_reading import ImageError
+
+LIMITS = Limits(iterations=4)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def upload(prior, photo):
+    return opened(png(photo), "photo.png", prior, LIMITS)
+
+
+def test_frames_lead_to_the_result_of_restore(prior, upload):
+    frames = list(restoration(prior, upload, LIMITS, threading.Event()))
+    assert [frame.iterations for frame in frames] == [1, 2, 3, 4, 4]
+    assert [frame.record is None for frame in frames] == [True] * 4 + [False]
+    expected = dj.restore(dj.Blind(prior, max_iterations=4), upload.y[None], save=("loss", "kernel"))
+    np.testing.assert_array_equal(frames[-1].image, expected.images[0])
+    np.testing.assert_array_equal(frames[-1].losses, expected.traces["loss"][0, 0])
+    np.testing.assert_array_equal(frames[-1].kernel, expected.operator["kernel"][0, 0])
+    record = frames[-1].record
+    assert record["input"]["file"] == "photo.png" and record["stop_reason"] == "budget" and not frames[-1].note
+
+
+def test_a_picture_of_another_size_comes_back_without_its_margin(prior):
+    upload = opened(png(np.full((20, 40, 3), 90, np.uint8)), "wide.png", prior, LIMITS)
+    last = list(restoration(prior, upload, LIMITS, threading.Event()))[-1]
+    assert upload.before.shape == last.image.shape == (8, 16, 3)
+
+
+def test_a_visitor_stops_it_and_gets_what_there_is(prior, upload):
+    stop = threading.Event()
+    stop.set()
+    last = list(restoration(prior, upload, LIMITS, stop))[-1]
+    assert last.iterations == 1 and last.note == "stopped by you" and last.record["stop_reason"] == "stopped"
+
+
+def test_the_time_limit_stops_it(prior, upload):
+    last = list(restoration(prior, upload, Limits(iterations=4, seconds=0.0), threading.Event()))[-1]
+    assert last.iterations == 1 and last.note == "stopped after 0 s, the limit of this page"
+
+
+def test_who_leaves_ends_the_computation(prior, upload):
+    before = threading.active_count()
+    frames = restoration(prior, upload, Limits(iterations=2000), threading.Event())
+    next(frames)
+    frames.close()
+    assert threading.active_count() == before
+
+
+def test_a_fault_reaches_the_page(prior, upload, monkeypatch):
+    def failing(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(demo, "restore", failing)
+    with pytest.raises(MemoryError, match="no room"):
+        list(restoration(prior, upload, LIMITS, threading.Event()))
+
+
+@pytest.mark.parametrize(
+    "data, says",
+    [
+        (b"", "is empty"),
+        (b"no picture at all", "is not an image of a known format"),
+        (png(np.zeros((64, 64, 3), np.uint8))[:60], "a.png: "),
+        (png(np.zeros((50, 30, 3), np.uint8)), r"is 30x50, expected at most 0\.001 megapixels; make it smaller"),
+    ],
+)
+def test_what_is_no_picture_is_said_in_a_line(prior, data, says):
+    with pytest.raises(ImageError, match=says):
+        opened(data, "a.png", prior, Limits(megapixels=0.001))
