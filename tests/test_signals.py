@@ -26,6 +26,7 @@ def ended(number, work, then="sys.exit(3)"):
     code = CODE.format(work=work, then=then)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # it has said so before it is at its work
     began = time.monotonic()
     process.send_signal(number)
     said, _ = process.communicate(timeout=20)

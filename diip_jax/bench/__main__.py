@@ -105,7 +105,7 @@ def _print_slots(count: int, images: int) -> None:
     fixed, refilled, tenfold = rows
     print(
         f"  evaluations, refilled / fixed: {refilled.evaluations / fixed.evaluations:.3f}; time of the tenfold queue: "
-        f"{tenfold.seconds / refilled.seconds:.1f} times"
+        f"{tenfold.seconds / refilled.seconds:.1f} times, its steps {tenfold.steps / refilled.steps:.1f} times"
     )
 
 
