@@ -108,7 +108,10 @@ def _unread(image: Image.Image, tags: Any, exif: Image.Exif) -> list[str]:
     """Notes on statements about colour that are not followed, where there is no profile."""
     notes, info = [], image.info
     details = exif.get_ifd(_EXIF)
-    index = exif.get_ifd(_INTEROPERABILITY).get(_INDEX)
+    try:
+        index = exif.get_ifd(_INTEROPERABILITY).get(_INDEX)
+    except KeyError:  # Pillow 12 raises it where there is none
+        index = None
     if details.get(_COLOUR_SPACE) == _ADOBE_RGB or str(index).startswith("R03"):
         notes.append("EXIF says Adobe RGB, and there is no ICC profile: the colours are taken as sRGB")
     if _TRANSFER_FUNCTION in tags:

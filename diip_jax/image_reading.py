@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from diip_jax.image_files import EXTENSIONS, FORMATS, ImageError, find_images, left_out, reason
+from diip_jax.image_files import EXTENSIONS, FORMATS, ImageError, find_images, left_out, readable_formats, reason
 from diip_jax.image_repair import completed_jpeg
 from diip_jax.image_samples import GAP, LARGE, RangeError, Source, open_source
 from diip_jax.picture_facts import kept_exif
@@ -102,6 +102,16 @@ def read_image(path: str | os.PathLike[str], reduced_to: tuple[int, int] | None 
                 image = _decode(path, file, reduced_to, notes)
     notes += [f"Pillow: {' '.join(str(warning.message).split())}" for warning in caught]
     return dataclasses.replace(image, notes=tuple(notes))
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(H, W) of the upright picture as its file's header says; (0, 0) of what is none, which `read_image` tells of."""
+    try:
+        with Image.open(path, formats=readable_formats()) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return image.size if turned else image.size[::-1]
+    except Exception:  # Pillow raises anything on damaged data
+        return (0, 0)
 
 
 def decode_image(file: io.BufferedIOBase, name: str | os.PathLike[str]) -> LoadedImage:

@@ -16,7 +16,8 @@ _HELP: dict[str, dict[str, str]] = {
         "mask": "picture of the input's size, or folder that holds one of each input's name: white where the input is "
         "known, black or transparent where it is to be filled in (--degradation=mask)",
         "kernel": "the blur kernel, where it is known: .npy, or a picture; square, of odd size, black is 0",
-        "resize": "images of another size than the prior's: fit inside, crop to the centre, or refuse",
+        "resize": "images of another size than the prior's: keep it, fit inside, crop to the centre, or refuse "
+        "(default: keep with a prior of photographs, else fit)",
     },
     "Results": {
         "output_dir": "folder for STEM.png and STEM.json of every input",
@@ -155,7 +156,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_string, "reference", None)
     define(flags.DEFINE_string, "mask", None)
     define(flags.DEFINE_string, "kernel", None)
-    define(flags.DEFINE_enum, "resize", "fit", ["fit", "crop", "error"])
+    define(flags.DEFINE_enum, "resize", None, ["keep", "fit", "crop", "error"])
     define(flags.DEFINE_string, "output_dir", "restored")
     define(flags.DEFINE_boolean, "compare", False)
     define(flags.DEFINE_float, "blend", 1.0, lower_bound=0.0, upper_bound=1.0)

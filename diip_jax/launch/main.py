@@ -28,9 +28,9 @@ from diip_jax.launch.plan import Job, Run, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.ray_engine import restore_with_ray
-from diip_jax.launch.requests import existing, identity, kinds_of
+from diip_jax.launch.requests import Kind, existing, identity, kinds_of
 from diip_jax.launch.restore_files import restore_files
-from diip_jax.launch.setup import prior_of, run_of
+from diip_jax.launch.setup import prior_of, run_of, suited
 from diip_jax.prior import CheckpointError
 from diip_jax.run.folder import FolderTaken, held
 from diip_jax.run.shards import Shard, shard_named
@@ -94,7 +94,9 @@ def _restore(
     with meeting(values, console):
         check_devices()
         check_same_inputs(paths, errors)
-        prior = prior_of(values)
+        if values.checkpoint is None:
+            _choose_prior(kinds, paths, console)
+        prior = prior_of(kinds[0].values)
     missed = None if values.manifest else files.left_out([*values.image, *positional])
     if missed is not None and jax.process_index() == 0:
         console.note(missed)
@@ -130,6 +132,16 @@ def _restore(
                         restore_files(mine, run, prior, console, summary, files, kind.seeds)
     if found > 1:
         console.line(_summary(summary, every_job, files))
+
+
+def _choose_prior(kinds: Sequence[Kind], paths: Sequence[Path], console: Console) -> None:
+    """Where no --checkpoint is given: that of all kinds is a bundled one, by the pictures' sizes."""
+    chosen = suited(paths)
+    for kind in kinds:
+        kind.values.checkpoint = chosen
+        kind.arguments.append(f"--checkpoint={chosen}")
+    if chosen != "faces64":
+        console.note(f"prior: {chosen}, because a picture is larger than a face of it; --checkpoint=faces64 for that")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ grow with the number of files.
 
 import dataclasses
 import functools
+import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from diip_jax.launch.output_files import Loaded, Pixels, Snapshot, blended, writ
 from diip_jax.launch.plan import Job, Run, file_sha256, finished, snapshot_ending
 from diip_jax.plugs.monitors import psnr
 from diip_jax.prior import Prior
+from diip_jax.priors import Windowed
 from diip_jax.run.pace import Pace, divisor
 from diip_jax.run.pipeline import Ahead, Behind
 from diip_jax.run.summary import Summary
@@ -34,12 +36,20 @@ from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Result
 from diip_jax.stream import Given, Restored, restore_each
 
+# Pictures that keep their size are filled up to multiples of this, and go through the network in windows of at most so
+# many pixels a side, whose activations take some hundred MB.
+_STEP, _WINDOW = 64, 512
+
 
 def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
     """Reads a job's input, mask and reference at the sizes that the prior and the operator want. Raises ImageError."""
     scale, margin = run.operator.scale, run.operator.margin
-    height, width, _ = run.operator.y_shape(prior.image_shape)
-    image = read_image(job.path, (height, width))
+    if run.resize == "keep":
+        image = read_image(job.path)
+        height, width = (_bucket(side, scale, margin, prior) for side in image.size)
+    else:
+        height, width, _ = run.operator.y_shape(prior.image_shape)
+        image = read_image(job.path, (height, width))
     if run.strip_metadata:
         image = dataclasses.replace(image, icc=None, exif=None)
     observed = fit_to_size(image, height, width, run.resize)
@@ -47,7 +57,8 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
     clean = None
     if job.reference is not None:
         clean_size = (scale * height, scale * width)
-        reference = fit_to_size(read_image(job.reference, clean_size), *clean_size, run.resize)
+        reduced_to = None if run.resize == "keep" else clean_size
+        reference = fit_to_size(read_image(job.reference, reduced_to), *clean_size, run.resize)
         reference = placed(reference, 1, margin)
         if reference.content != fitted.content:
             raise ImageError(job.reference, f"has another aspect than {job.path}; give the clean picture of that image")
@@ -69,6 +80,12 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
         file_sha256(job.reference) if job.reference else None,
         file_sha256(job.mask) if job.mask else None,
     )
+
+
+def _bucket(side: int, scale: int, margin: int, prior: Prior) -> int:
+    """The side of the observation that a picture is filled up to: few sizes, so that a folder compiles few programs."""
+    step = math.lcm(_STEP, prior.size_multiple)
+    return (math.ceil((scale * side + 2 * margin) / step) * step - 2 * margin) // scale
 
 
 def _channels(rgb: Pixels, prior: Prior) -> Pixels:
@@ -176,19 +193,21 @@ class _Work:
             self.behind.tell()
             return divisor(pace(), run.save_every)
 
-        ended = restore_each(
-            run.method.method(self._prior),
-            self._observations(ahead),
-            seed=run.seed,
-            samples=run.samples,
-            batch_size=run.batch_size,
-            save=self._save,
-            piece=piece,
-            look=self._look if run.save_every else None,
-            use=self._summary.use,
-        )
-        for one in ended:
-            self._ended(one)
+        prior = Windowed(self._prior, _WINDOW) if run.resize == "keep" else self._prior
+        for of_one_size in _by_shape(self._observations(ahead)):
+            ended = restore_each(
+                run.method.method(prior),
+                of_one_size,
+                seed=run.seed,
+                samples=run.samples,
+                batch_size=run.batch_size,
+                save=self._save,
+                piece=piece,
+                look=self._look if run.save_every else None,
+                use=self._summary.use,
+            )
+            for one in ended:
+                self._ended(one)
 
     def _observations(self, ahead: Ahead[Job, _Read]) -> Iterator[Given | None]:
         for ready in ahead:
@@ -279,6 +298,28 @@ class _Work:
             write_pixels(item, ending, blended(images[n], item, self._run))
             self._snapshots.setdefault(job, {})[sample, k] = Snapshot(job.output(ending).name, sample, k)
         return None
+
+
+def _by_shape(observations: Iterator[Given | None]) -> Iterator[Iterator[Given | None]]:
+    """Runs of observations of one shape: each of them one program."""
+    held: list[Given] = []
+
+    def of_one_size() -> Iterator[Given | None]:
+        shape = held[0].y.shape
+        yield held.pop()
+        for given in observations:
+            if given is not None and given.y.shape != shape:
+                held.append(given)
+                return
+            yield given
+
+    for first in observations:
+        if first is None:
+            yield iter((None,))
+            continue
+        held.append(first)
+        while held:
+            yield of_one_size()
 
 
 def _known(item: Loaded, run: Run) -> dict[str, np.ndarray] | None:

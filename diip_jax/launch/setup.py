@@ -1,5 +1,6 @@
 """What a run works with: the prior, and what is asked of it, checked against each other."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ from absl import flags
 
 from diip_jax.command import UsageError, expanded
 from diip_jax.commands.settings import Settings
+from diip_jax.image_reading import picture_size
 from diip_jax.launch.flag_table import METHOD_HELP
 from diip_jax.launch.plan import KernelFile, Run
 from diip_jax.machine import usable_memory
 from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
+
+_SMALL = 128  # pixels a side: larger pictures are more than the face that the prior of faces would make of them
 
 _NEEDED = {
     "mask": "--mask is missing: give the picture, or the folder of pictures, that shows what is hidden",
@@ -41,7 +45,7 @@ def run_of(
         seed=values.seed,
         samples=values.samples,
         batch_size=values.batch_size or _usual_batch(prior),
-        resize=values.resize,
+        resize=values.resize or ("keep" if prior.local else "fit"),
         blend=values.blend,
         compare=values.compare,
         save_every=values.save_every,
@@ -63,6 +67,11 @@ def _usual_batch(prior: Prior) -> int:
         return devices
     copies = memory // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
     return max(1, min(devices, copies))
+
+
+def suited(paths: Sequence[Path]) -> str:
+    """The bundled prior for these pictures: of faces where all are as small as its own, else of photographs."""
+    return "photos" if any(max(picture_size(path)) > _SMALL for path in paths) else "faces64"
 
 
 def prior_of(values: flags.FlagValues) -> Prior:
