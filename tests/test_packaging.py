@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 import diip_jax
+from diip_jax.prior import BUNDLED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,11 +27,12 @@ def test_metadata_names_the_terms_of_code_and_weights():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     expression, files = config["metadata"]["license_expression"], config["metadata"]["license_files"].split()
-    apache, weights = (ROOT / name for name in files)
-    assert expression.split(" AND ")[0] == "Apache-2.0" and "Apache License" in apache.read_text()
-    # The reference that the expression makes is what the text calls itself.
-    assert f"({expression.split(' AND ')[1]})" in weights.read_text().splitlines()[0]
-    assert "non-commercial research only" in weights.read_text()
+    terms, texts = expression.split(" AND "), [(ROOT / name).read_text() for name in files]
+    assert terms[0] == "Apache-2.0" and "Apache License" in texts[0] and len(terms) == len(texts) == 1 + len(BUNDLED)
+    for name, term, text in zip(BUNDLED, terms[1:], texts[1:], strict=True):
+        # The reference that the expression makes is what the text calls itself.
+        assert name in term and f"({term})" in text.splitlines()[0]
+        assert "non-commercial research only" in text
 
 
 def test_types_are_published():
