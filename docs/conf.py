@@ -8,6 +8,7 @@ work in the repository and on the site.
 import contextlib
 import importlib
 import io
+import os
 import posixpath
 import re
 import sys
@@ -78,7 +79,7 @@ def relinked(text: str, shown: str, page: str) -> str:
 
 
 def _read(app, page, source):
-    if app.env.doc2path(page).endswith(".ipynb"):  # the notebook has links to nothing here
+    if os.fspath(app.env.doc2path(page)).endswith(".ipynb"):  # the notebook has links to nothing here
         return
     shown = SHOWN.get(page, f"docs/{page}.md")
     if page in SHOWN:
