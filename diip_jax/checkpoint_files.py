@@ -26,6 +26,10 @@ from diip_jax.array_types import Params
 _PIECE = 2**26
 
 
+# By which a folder of Orbax is known.
+METADATA_FILE = "_CHECKPOINT_METADATA"
+
+
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged or not one of ours; the message is one line and names the path."""
 

@@ -20,6 +20,7 @@ from diip_jax import models
 from diip_jax.array_types import Array, Float, Images, Params, Timesteps
 from diip_jax.card import Card
 from diip_jax.checkpoint_files import (
+    METADATA_FILE,
     CheckpointError,
     named_leaves,
     params_sha256,
@@ -338,10 +339,13 @@ def bundled_checkpoint(name: str = "faces64") -> Path:
 
 
 def _folder_of(path: str | os.PathLike[str] | None) -> Path:
-    """The folder that is meant; one that is there goes before a bundled prior of its name."""
+    """The folder that is meant; a checkpoint that is there goes before a bundled prior of its name.
+
+    Not any folder: one of pictures is often called photos.
+    """
     if path is None:
         return bundled_checkpoint()
-    bundled = os.fspath(path) in BUNDLED and not Path(path).exists()
+    bundled = os.fspath(path) in BUNDLED and not (Path(path) / METADATA_FILE).exists()
     return bundled_checkpoint(os.fspath(path)) if bundled else Path(path).absolute()
 
 

@@ -45,14 +45,14 @@ def commands(document):
 
 def run_command(example):
     program, arguments = example.parsed
-    if program == "diip_jax.launch":
+    if program == "diip_jax.launch" and not any("://" in argument for argument in arguments):
         with contextlib.chdir(example.namespace["folder"]):
             return None if launch([*arguments, "--dry_run"]) == 0 else f"{program} refused {arguments}"
     try:
         surplus = flags_of(program)([program, *arguments])[1:]
     except flags.Error as error:
         return f"{program} {arguments}: {error}"
-    return f"{program} takes no {surplus}" if surplus else None
+    return f"{program} takes no {surplus}" if surplus and program != "diip_jax.launch" else None
 
 
 def flags_of(program: str) -> flags.FlagValues:
@@ -61,8 +61,9 @@ def flags_of(program: str) -> flags.FlagValues:
         return convert._flag_values()
     if program == "diip_jax.train":
         return importlib.import_module("diip_jax.train.flag_table").define_flags()
-    module = program if program in ("diip_jax.sample", "diip_jax.evaluate.figures") else f"{program}.__main__"
-    return importlib.import_module(module)._flag_values()
+    own = {"diip_jax.sample": "diip_jax.sample", "diip_jax.launch": "diip_jax.launch.flag_table"}
+    module = importlib.import_module(own.get(program, f"{program}.__main__"))
+    return module.define_flags() if program == "diip_jax.launch" else module._flag_values()
 
 
 def examples_of(page: str, parser) -> list:
@@ -80,6 +81,8 @@ def folder(tmp_path_factory) -> Path:
         face.save(here / name)
     for name in ("portrait.png", "degraded.png", "photo.png"):
         face.save(here / name)
+    face.resize((150, 100)).save(here / "holiday.jpg")
+    (here / "list.csv").write_text("path,seed\nphotos/one.png,1\n")
     for name in ("ffhq", "ffhq_10m", "myprior", "celebahq"):
         diip_jax.save_prior(here / name, tiny_prior())
     return here

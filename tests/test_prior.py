@@ -226,7 +226,9 @@ def test_a_bundled_prior_is_loaded_by_its_name(tmp_path, monkeypatch):
     assert photos.local and photos.prediction == "v_prediction" and not load_prior("faces64").local
     card = read_card("photos")
     assert "Berkeley" in card.data and "non-commercial" in card.terms and card.heldout.mean < 0.04
-    # A folder of one's own of that name goes before.
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces64").mkdir()  # some folder of that name is none
+    assert load_prior("faces64").image_shape == (64, 64, 3)
+    # A checkpoint of one's own of that name goes before.
     save_prior("photos", tiny_prior())
     assert load_prior("photos").image_shape == (16, 16, 3)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from diip_jax.checkpoint_files import METADATA_FILE
 from diip_jax.convert.state_dicts import is_averaged
 from diip_jax.convert.weight_files import ConversionError, first_line
 
@@ -52,7 +53,7 @@ def find_source(source: str | os.PathLike[str], wanted: str | None = None) -> So
         return Source(path, _files(path), None)
     if not path.is_dir():
         raise ConversionError(f"{path}: no such file or folder")
-    if (path / "_CHECKPOINT_METADATA").is_file():
+    if (path / METADATA_FILE).is_file():
         raise ConversionError(f"{path}: an Orbax checkpoint: what is converted already goes to --checkpoint as it is")
     folder = path if (path / "config.json").is_file() else _subfolder(path, wanted)
     name = _file_name(folder)
