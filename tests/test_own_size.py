@@ -1,0 +1,64 @@
+"""Pictures of any size keep it where the prior is local: padded to few sizes and cut back, alike in any company."""
+
+import numpy as np
+import pytest
+from command_line import picture, pixels, record, run
+from networks import tiny_prior
+
+from diip_jax.launch import restore_files
+from diip_jax.launch.setup import suited
+from diip_jax.models import DDPMUNetConfig
+from diip_jax.prior import random_prior, save_prior
+from diip_jax.stream import Given
+
+SIZES = {"odd": (21, 35), "dot": (1, 1), "long": (3, 150), "same": (70, 64), "again": (66, 60)}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    config = DDPMUNetConfig(
+        16, (8, 8), (False, False), blocks_per_level=1, norm_groups=4, norm="pixel", middle_attention=False
+    )
+    path = tmp_path_factory.mktemp("local") / "prior"
+    save_prior(path, random_prior(config))
+    return f"--checkpoint={path}"
+
+
+def restored(capsys, folder, local, *more):
+    flags = [local, "--method=blind", "--stride=0", "--max_iterations=2", f"--output_dir={folder}", *more]
+    return run(capsys, *flags)
+
+
+def test_every_size_comes_back(capsys, tmp_path, local):
+    given = [picture(tmp_path / "in" / f"{name}.png", n, size) for n, (name, size) in enumerate(SIZES.items())]
+    outcome = restored(capsys, tmp_path / "out", local, *given)
+    assert outcome.code == 0, outcome.err
+    for name, size in SIZES.items():
+        assert pixels(tmp_path / "out" / f"{name}.png").shape[:2] == size
+        assert record(tmp_path / "out" / f"{name}.json")["input"]["resize_policy"] == "keep"
+    alone = restored(capsys, tmp_path / "alone", local, given[0])
+    assert alone.code == 0
+    assert (tmp_path / "alone/odd.png").read_bytes() == (tmp_path / "out/odd.png").read_bytes()
+
+
+def test_few_programs_for_many_sizes():
+    sides = {restore_files._bucket(side, 1, 0, tiny_prior()) for side in range(1, 300)}
+    assert sides == {64, 128, 192, 256, 320}
+    # The observation of an image twice as large, with a margin: the image has a side that the network takes.
+    assert (2 * restore_files._bucket(35, 2, 7, tiny_prior()) + 2 * 7) % 64 == 0
+    assert restore_files._bucket(35, 2, 7, tiny_prior()) >= 35
+
+
+def test_observations_go_by_their_shape():
+    small, large = np.zeros((2, 2, 3)), np.zeros((4, 4, 3))
+    given = [None, Given("a", small), None, Given("b", small), Given("c", large), Given("d", small)]
+    runs = [[one and one.name for one in of_one_size] for of_one_size in restore_files._by_shape(iter(given))]
+    assert [[name for name in names if name] for names in runs] == [[], ["a", "b"], ["c"], ["d"]]
+
+
+def test_the_bundled_prior_suits_the_size(tmp_path):
+    face = picture(tmp_path / "face.png", 0, (128, 100))
+    photo = picture(tmp_path / "photo.png", 1, (60, 129))
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    assert suited([face, tmp_path / "none.png"]) == "faces64"
+    assert suited([face, photo]) == "photos"
