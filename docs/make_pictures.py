@@ -10,6 +10,11 @@ formulas as the code has them.
     python docs/make_pictures.py examples results/examples
 
 makes examples.png from restored examples: input, restored and clean, for every damage and portrait.
+
+    python docs/make_pictures.py photograph
+
+makes photograph.png: a photograph with noise (25 grey levels), and blurred (1.6 pixels, noise of 2), seed 0, and what
+`Blind` with the prior of photographs makes of them. Needs scikit-image, whose picture it is (NASA, public domain).
 """
 
 import argparse
@@ -19,10 +24,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+import diip_jax
 from diip_jax.degradations import CORRUPTIONS, Degraded, corrupt
 from diip_jax.degradations.degraded import Step
 from diip_jax.images import read_image, write_image, write_text
+from diip_jax.metrics import psnr
 from diip_jax.pixels import to_uint8
 from diip_jax.report import montage
 
@@ -43,6 +51,24 @@ def examples(restored: Path) -> None:
         for damage, values in zip(DAMAGES, metrics, strict=True):
             print(portrait, damage, json.dumps(values))
     write_image(DOCS / "examples.png", montage(rows, labels, [*DAMAGES, "clean"], cell=128))
+
+
+def photograph() -> np.ndarray:
+    """Noise and blur (columns): input above, restored below."""
+    from scipy.ndimage import gaussian_filter
+    from skimage import data
+
+    clean = np.asarray(Image.fromarray(data.astronaut()[20:340, 60:500]).resize((328, 240), Image.Resampling.LANCZOS))
+    rng = np.random.default_rng(0)
+    damaged = [
+        clean + rng.normal(0, 25, clean.shape),
+        gaussian_filter(clean.astype(float), (1.6, 1.6, 0)) + rng.normal(0, 2, clean.shape),
+    ]
+    y = np.stack([each.clip(0, 255).round().astype(np.uint8) for each in damaged])
+    restored = diip_jax.restore(diip_jax.Blind(diip_jax.load_prior("photos")), y).images
+    for name, before, after in zip(("noise", "blur"), y, restored, strict=True):
+        print(f"{name}: input {psnr(before, clean):.2f} dB, restored {psnr(after, clean):.2f} dB")
+    return np.concatenate([np.concatenate(list(each), axis=1) for each in (y, restored)])
 
 
 def corruptions_picture() -> np.ndarray:
@@ -118,10 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("corruptions")
+    commands.add_parser("photograph")
     commands.add_parser("examples").add_argument("restored", type=Path, help="--output_dir of the command above")
     args = parser.parse_args()
     if args.command == "examples":
         examples(args.restored)
+    elif args.command == "photograph":
+        write_image(DOCS / "photograph.png", photograph())
     else:
         write_image(DOCS / "corruptions.png", corruptions_picture())
         write_text(DOCS / "corruptions.md", corruptions_text())

@@ -138,7 +138,7 @@ def _choose_prior(kinds: Sequence[Kind], paths: Sequence[Path], console: Console
     """Where no --checkpoint is given: that of all kinds is a bundled one, by the pictures' sizes."""
     chosen = suited(paths)
     for kind in kinds:
-        kind.values.checkpoint = chosen
+        kind.values["checkpoint"].value = chosen
         kind.arguments.insert(0, f"--checkpoint={chosen}")
     if chosen != "faces64":
         console.note(f"prior: {chosen}, because a picture is larger than a face of it; --checkpoint=faces64 for that")
