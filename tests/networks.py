@@ -52,6 +52,15 @@ class LinearNoise(PredictsNoise):
         return self.gain * x_t
 
 
+def with_impulses(n: int, seed: int = 5) -> np.ndarray:
+    """Smooth pictures with impulses, `[n, 16, 16, 3]` float32: in each there is something to invert."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(-0.5, 0.5, 16)
+    smooth = ramp[:, None, None] * rng.uniform(-1, 1, (n, 1, 1, 3)) + ramp[:, None] * rng.uniform(-1, 1, (n, 1, 1, 3))
+    hit = rng.random((n, 16, 16, 1))
+    return np.where(hit < 0.025, -1, np.where(hit > 0.975, 1, smooth)).astype(np.float32)
+
+
 def unchecked(cls, **values):
     """An instance of a settings dataclass made without the tests' type checker, to see the error that users see."""
     self = object.__new__(cls)

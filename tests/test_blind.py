@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import tiny_prior
+from networks import tiny_prior, with_impulses
 
 import diip_jax as dj
 from diip_jax.models import DDPMUNetConfig
@@ -16,33 +16,24 @@ def blind(**settings):
     return dj.Blind(tiny_prior(), **({"max_iterations": 8, "stride": 250} | settings))
 
 
-def pictures(n: int) -> np.ndarray:
-    """Smooth, with impulses: there is something to invert in all of them."""
-    rng = np.random.default_rng(5)
-    ramp = np.linspace(-0.5, 0.5, 16)
-    smooth = ramp[:, None, None] * rng.uniform(-1, 1, (n, 1, 1, 3)) + ramp[:, None] * rng.uniform(-1, 1, (n, 1, 1, 3))
-    hit = rng.random((n, 16, 16, 1))
-    return np.where(hit < 0.025, -1, np.where(hit > 0.975, 1, smooth)).astype(np.float32)
-
-
 def test_an_iteration_costs_one_evaluation():
-    solution = dj.restore(blind(), pictures(2))
+    solution = dj.restore(blind(), with_impulses(2))
     assert (solution.stats["iterations"] == 8).all()
     assert (solution.stats["evaluations"] == 3 + 4 + 8).all()  # the damage; all four timesteps once
 
 
 def test_the_last_iterate_is_returned_at_the_end_of_the_budget():
-    solution = dj.restore(blind(), pictures(1))
+    solution = dj.restore(blind(), with_impulses(1))
     assert solution.selected == 7 and solution.reasons == [["budget"]]
 
 
 def test_loss_falls():
-    loss = dj.restore(blind(max_iterations=40, refresh="all"), pictures(2), save=("loss",)).traces["loss"]
+    loss = dj.restore(blind(max_iterations=40, refresh="all"), with_impulses(2), save=("loss",)).traces["loss"]
     assert (loss[..., -4:].mean(-1) < 0.95 * loss[..., :4].mean(-1)).all()
 
 
 def test_the_blur_that_was_found_is_told():
-    y = pictures(2)
+    y = with_impulses(2)
     told = dj.restore(blind(), y).operator
     assert told["kernel"].shape == (2, 1, 15, 15)
     for given, covariance in zip(y, told["covariance"][:, 0], strict=True):
@@ -50,14 +41,14 @@ def test_the_blur_that_was_found_is_told():
 
 
 def test_an_image_is_restored_alike_in_any_batch():
-    y = pictures(3)
+    y = with_impulses(3)
     together, alone = dj.restore(blind(), y).images, dj.restore(blind(), y[1:2]).images
     np.testing.assert_allclose(together[1], alone[0], atol=1e-3)
 
 
 def test_the_rate_falls_over_the_budget():
     """What Adam moves an element of z by is at most about its rate."""
-    problem, y = blind(project=False, max_iterations=20).problem(), jnp.asarray(pictures(1))
+    problem, y = blind(project=False, max_iterations=20).problem(), jnp.asarray(with_impulses(1))
     state = loop.start(problem, (16, 16, 3), y, jax.random.split(jax.random.key(0), 1))
     steps = []
     for until in (1, 19, 20):
@@ -80,7 +71,7 @@ def test_a_local_prior_begins_at_what_the_damage_leaves():
     generator = dj.Blind(local_prior()).problem().generator
     assert generator.begin == "guess" and generator.steps == 5 and not generator.project_to_sphere
     assert dj.Blind(tiny_prior()).problem().generator.begin == "noise"
-    solution = dj.restore(dj.Blind(local_prior(), max_iterations=2), pictures(1)[:, :, :8])  # 16 x 8: any size
+    solution = dj.restore(dj.Blind(local_prior(), max_iterations=2), with_impulses(1)[:, :, :8])  # 16 x 8: any size
     assert solution.images.shape == (1, 16, 8, 3)
     assert solution.stats["evaluations"] == 3 + 5 + 5 + 2
 

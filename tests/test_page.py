@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import with_impulses
 from PIL import Image
 
 import diip_jax as dj
+from diip_jax.pixels import to_uint8
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -94,7 +96,7 @@ def drop(view, path):
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     path = tmp_path_factory.mktemp("photos") / "photo.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    Image.fromarray(to_uint8(with_impulses(1)[0])).save(path)
     return path
 
 

@@ -5,12 +5,14 @@ import threading
 
 import numpy as np
 import pytest
+from networks import with_impulses
 from PIL import Image
 
 import diip_jax as dj
 from diip_jax.demo import restoration as demo
 from diip_jax.demo.restoration import Limits, opened, restoration
 from diip_jax.image_reading import ImageError
+from diip_jax.pixels import to_uint8
 
 LIMITS = Limits(iterations=4)
 
@@ -23,7 +25,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def photo():
-    return np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    return to_uint8(with_impulses(1)[0])
 
 
 @pytest.fixture(scope="module")
