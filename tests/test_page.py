@@ -39,6 +39,11 @@ def uploads(tmp_path_factory):
     return tmp_path_factory.mktemp("uploads")
 
 
+def _hears_interrupts() -> None:
+    """A shell ignores Ctrl-C for what it runs in the background, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module")
 def address(prior, uploads, tmp_path_factory):
     """The page of the command itself, in a process of its own, until the tests are done."""
@@ -49,14 +54,19 @@ def address(prior, uploads, tmp_path_factory):
     command = [sys.executable, "-m", "diip_jax.demo", f"--port={port}", f"--checkpoint={folder / 'tiny'}"]
     command += [f"--max_iterations={ITERATIONS}", "--megabytes=1", "--at_once=2"]
     settings = os.environ | {"TMPDIR": str(uploads), "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=settings, stdout=subprocess.PIPE, text=True, preexec_fn=_hears_interrupts
+    ) as process:
         try:
             line = process.stdout.readline()
             assert line == f"open http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
             yield line.split()[1]
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            finally:
+                process.kill()
     assert list(uploads.iterdir()) == []
 
 
