@@ -21,7 +21,8 @@ def unpacked(pictures: Any) -> tuple[Any, Back]:
     """
     kind = type(pictures)
     if kind.__module__.partition(".")[0] == "torch" and hasattr(pictures, "detach"):
-        return _of_torch(pictures)
+        # One that records gradients is refused as an array, with what to do.
+        return (pictures, lambda restored: restored) if pictures.requires_grad else _of_torch(pictures)
     listed = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
     if listed and all(hasattr(one, "getbands") and hasattr(one, "convert") for one in listed):
         return _of_pillow(listed)

@@ -242,9 +242,9 @@ def write_image(
 
 
 def is_whole(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a PNG that can be read to its end."""
+    """Whether a file is a picture as it is written here, which can be read to its end."""
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        with Image.open(path, formats=["PNG", "WEBP"]) as picture:
             picture.load()
     except Exception:  # Pillow raises anything on damaged data
         return False

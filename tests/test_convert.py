@@ -836,8 +836,9 @@ def test_the_bundled_prior_is_what_its_card_says():
     card = (ROOT / "checkpoints" / "README.md").read_text()
     assert prior.model == PRESETS["faces64"].model and prior.schedule == Schedule()
     assert prior.provenance.source_sha256 in card and prior.provenance.params_sha256 in card
-    size = sum(file.stat().st_size for file in (ROOT / "checkpoints").rglob("*") if file.is_file())
-    assert size < 16e6
+    for name, most in (("faces64", 12e6), ("photos", 8e6)):
+        size = sum(file.stat().st_size for file in (ROOT / "checkpoints" / name).rglob("*") if file.is_file())
+        assert size < most, name
 
 
 def test_the_bundled_prior_denoises():

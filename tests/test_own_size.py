@@ -53,7 +53,7 @@ def test_observations_go_by_their_shape():
     small, large = np.zeros((2, 2, 3)), np.zeros((4, 4, 3))
     given = [None, Given("a", small), None, Given("b", small), Given("c", large), Given("d", small)]
     runs = [[one and one.name for one in of_one_size] for of_one_size in restore_files._by_shape(iter(given))]
-    assert [[name for name in names if name] for names in runs] == [[], ["a", "b"], ["c"], ["d"]]
+    assert [[name for name in names if name] for names in runs] == [["a", "b"], ["c"], ["d"]]
 
 
 def test_the_bundled_prior_suits_the_size(tmp_path):

@@ -65,7 +65,7 @@ def test_an_error_in_telling_loses_no_thread():
         raise RuntimeError("full")
 
     behind = Behind(lambda n: n, done, room=5)
-    behind.put(1)
     with pytest.raises(RuntimeError, match="full"):
+        behind.put(1)  # tells at once where the thread was quick
         behind.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encode")]

@@ -35,9 +35,12 @@ def test_iterate_k_is_what_a_run_of_k_plus_1_iterations_returns(prior, noise):
 
 
 def test_network_evaluations_are_the_loops_own_count(prior, noise):
-    blind = Loop(prior, BlindSettings(stride=250, max_iterations=3))
+    kept = Loop(prior, DIIPSettings(stride=250, refresh=1, max_iterations=3))
     # Four before the first iterate, and one in each.
-    assert blind(noise, 0).evaluations.tolist() == [[5, 6, 7]] * 2 and blind.evaluations == 7
+    assert kept(noise, 0).evaluations.tolist() == [[5, 6, 7]] * 2 and kept.evaluations == 7
+    # Three to find the damage, and none where that settles it.
+    blind = Loop(prior, BlindSettings(stride=250, max_iterations=3))
+    assert blind(noise, 0).evaluations.tolist() == [[3, 3, 3]] * 2 and blind.evaluations == 10
     diip = Loop(prior, METHOD)
     assert diip(noise, 0).evaluations.tolist() == [[2, 4, 6, 8, 10]] * 2 and diip.evaluations == 10
 

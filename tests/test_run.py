@@ -84,7 +84,7 @@ def test_a_file_says_what_it_is_of_and_is_whole_or_not_there(task, tmp_path, mon
 
 def test_the_run_of_a_solution_and_of_images(prior):
     y = CLEAN[:2]
-    method = dj.Blind(prior, stride=500, max_iterations=3)
+    method = dj.DIIP(prior, stride=500, refresh=1, max_iterations=3, rule=dj.Never())
     solution = dj.restore(method, y, samples=2)
     run = Run.of(solution)
     np.testing.assert_array_equal(run.images, solution.samples)

@@ -5,7 +5,7 @@ import pytest
 from networks import uint8_images
 from tasks import Brighter, brighter, looped
 
-from diip_jax.commands.settings import BlindSettings, DIIPSettings
+from diip_jax.commands.settings import DIIPSettings
 from diip_jax.evaluate import tables
 from diip_jax.evaluate.run import Store
 from diip_jax.evaluate.tables import Study, compute, duration, jobs_of, table
@@ -92,9 +92,9 @@ def test_pictures_are_those_of_the_first_rule(made):
     np.testing.assert_array_equal(jobs[2].pictures(study), study.tasks["noise"][0].y[:2] // 2 + 5)
 
 
-def test_the_default_is_charged_for_its_first_evaluations(prior, tmp_path):
+def test_kept_noise_is_charged_for_its_first_evaluations(prior, tmp_path):
     study = study_in(tmp_path, prior, ("noise",))
-    blind = looped("Blind", BlindSettings(stride=500, max_iterations=3), "budget")
+    blind = looped("Blind", DIIPSettings(stride=500, refresh=1, max_iterations=3, stopping="budget"), "budget")
     row = table(jobs_of([blind], ["noise"], study), ["noise"], study)[1]
     assert row.method == "Blind (2), budget" and row.evaluations == [5, 5]
 

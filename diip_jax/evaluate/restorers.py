@@ -93,8 +93,9 @@ class Loop(Restorer):
 
     @property
     def evaluations(self) -> int:
-        generator = self._problem.generator
-        return generator.first_evaluations + self.settings.max_iterations * generator.evaluations
+        problem = self._problem
+        generator, first = problem.generator, problem.operator.first_evaluations
+        return first + generator.first_evaluations + self.settings.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
         return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}

@@ -32,6 +32,7 @@ from diip_jax.priors import Windowed
 from diip_jax.run.pace import Pace, divisor
 from diip_jax.run.pipeline import Ahead, Behind
 from diip_jax.run.summary import Summary
+from diip_jax.solve import refill
 from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Result
 from diip_jax.stream import Given, Restored, restore_each
@@ -315,7 +316,7 @@ def _by_shape(observations: Iterator[Given | None]) -> Iterator[Iterator[Given |
 
     for first in observations:
         if first is None:
-            yield iter((None,))
+            time.sleep(refill.PATIENCE)
             continue
         held.append(first)
         while held:

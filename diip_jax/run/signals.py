@@ -36,6 +36,7 @@ def ends_on_signals(grace: float = _GRACE) -> Iterator[None]:
         if told:
             time.sleep(grace)
             os._exit(128 + told[0])
+        reading.close()
 
     reading, writing = socket.socketpair()
     writing.setblocking(False)
@@ -43,7 +44,8 @@ def ends_on_signals(grace: float = _GRACE) -> Iterator[None]:
     if earlier is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, terminate)
     woken = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=see_to_the_end, name="signals", daemon=True).start()
+    seeing = threading.Thread(target=see_to_the_end, name="signals", daemon=True)
+    seeing.start()
     try:
         yield
     finally:
@@ -52,3 +54,4 @@ def ends_on_signals(grace: float = _GRACE) -> Iterator[None]:
         # The thread ends, unless a signal has come, which it reads first: threads that wait for a device may hold the
         # process up on its way out.
         writing.close()
+        seeing.join(0.2)
