@@ -29,12 +29,14 @@ def test_torch_tensors_come_back_as_torch_tensors(prior, photos, restored):
     np.testing.assert_array_equal(solution.samples.permute(0, 1, 3, 4, 2), restored.samples)
 
 
-def test_torch_tensors_in_floats_need_not_be_detached(prior, photos):
-    given = (torch.from_numpy(photos).permute(0, 3, 1, 2) / 127.5 - 1).requires_grad_()
-    array = np.ascontiguousarray(given.detach().permute(0, 2, 3, 1).numpy())
+def test_torch_tensors_in_floats_come_back_as_such(prior, photos):
+    given = torch.from_numpy(photos).permute(0, 3, 1, 2) / 127.5 - 1
+    array = np.ascontiguousarray(given.permute(0, 2, 3, 1).numpy())
     ours, theirs = (dj.restore(dj.DIIP(prior, **SHORT), one).images for one in (array, given))
     assert theirs.dtype == torch.float32 and not theirs.requires_grad
     np.testing.assert_array_equal(theirs.permute(0, 2, 3, 1), ours)
+    with pytest.raises(ValueError, match="Tensor is no array for NumPy"):
+        dj.restore(dj.DIIP(prior, **SHORT), given.requires_grad_())
 
 
 def test_pictures_of_pillow_come_back_as_such(prior, photos, restored):

@@ -64,8 +64,10 @@ def test_an_error_in_telling_loses_no_thread():
     def done(job, future):
         raise RuntimeError("full")
 
-    behind = Behind(lambda n: n, done, room=5)
+    gate = threading.Event()
+    behind = Behind(lambda n: gate.wait() and n, done, room=5)
+    behind.put(1)
+    gate.set()
     with pytest.raises(RuntimeError, match="full"):
-        behind.put(1)  # tells at once where the thread was quick
         behind.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encode")]
