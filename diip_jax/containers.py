@@ -11,8 +11,8 @@ Back = Callable[[np.ndarray], Any]
 def unpacked(pictures: Any) -> tuple[Any, Back]:
     """(an array `[N, H, W, C]`, what packs such an array, or one of `[N, S, H, W, C]`, as the pictures came).
 
-    - A torch tensor `[N, C, H, W]` of any device comes back as one, there; one that records gradients is passed through,
-      to be refused as any array that it is not.
+    - A torch tensor `[N, C, H, W]` of any device comes back as one, there; one that records gradients is passed
+      through, to be refused as any array that it is not.
     - Pillow's pictures, one or a list, all RGB or all grey and of one size, come back as a list of them; of several
       samples as a list of lists.
     - Everything else is passed through, and so is what is made of it.

@@ -39,9 +39,11 @@ def uploads(tmp_path_factory):
     return tmp_path_factory.mktemp("uploads")
 
 
-def _hears_interrupts() -> None:
-    """A shell ignores Ctrl-C for what it runs in the background, and that is inherited."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell ignores Ctrl-C for what it runs in the background, and that is inherited.
+_HEARS_INTERRUPTS = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('diip_jax.demo', run_name='__main__', alter_sys=True)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +53,10 @@ def address(prior, uploads, tmp_path_factory):
     dj.save_prior(folder / "tiny", prior)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "diip_jax.demo", f"--port={port}", f"--checkpoint={folder / 'tiny'}"]
+    command = [sys.executable, "-c", _HEARS_INTERRUPTS, f"--port={port}", f"--checkpoint={folder / 'tiny'}"]
     command += [f"--max_iterations={ITERATIONS}", "--megabytes=1", "--at_once=2"]
     settings = os.environ | {"TMPDIR": str(uploads), "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, env=settings, stdout=subprocess.PIPE, text=True, preexec_fn=_hears_interrupts
-    ) as process:
+    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()
             assert line == f"open http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"

@@ -6,13 +6,12 @@ otherwise; there is no password. Nothing is sent anywhere, and uploads are delet
 
 import importlib.util
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 
 from absl import flags
 
-from diip_jax import command
+from diip_jax import command, startup
 from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.methods import Blind
 from diip_jax.prior import read_card
@@ -72,4 +71,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    startup.run(main)
