@@ -1,6 +1,7 @@
 """What every test runs under: the CPU, and every jaxtyping annotation checked by beartype."""
 
 import os
+import signal
 
 # Before the first import of jax anywhere.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -10,6 +11,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu
 
 import pytest
 from jaxtyping import install_import_hook
+
+# A shell ignores Ctrl-C for what it runs in the background, and that is inherited by the commands that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # Every annotated function of the package is type- and shape-checked on each call; users never pay for it.
 install_import_hook("diip_jax", "beartype.beartype")
