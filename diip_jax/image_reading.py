@@ -104,14 +104,13 @@ def read_image(path: str | os.PathLike[str], reduced_to: tuple[int, int] | None 
     return dataclasses.replace(image, notes=tuple(notes))
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(H, W) of the upright picture as its file's header says; (0, 0) of what is none, which `read_image` tells of."""
+def longest_side(path: str | os.PathLike[str]) -> int:
+    """In pixels, as the file's header says; 0 of what is no picture, which `read_image` tells of."""
     try:
         with Image.open(path, formats=readable_formats()) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return image.size if turned else image.size[::-1]
+            return max(image.size)
     except Exception:  # Pillow raises anything on damaged data
-        return (0, 0)
+        return 0
 
 
 def decode_image(file: io.BufferedIOBase, name: str | os.PathLike[str]) -> LoadedImage:

@@ -20,6 +20,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 
 import diip_jax
+from diip_jax.metrics import psnr
+from diip_jax.pixels import to_uint8
 
 _SIDE = 8  # of pictures, a multiple of it: the rest is cut off
 
@@ -46,15 +48,10 @@ TASKS = {
 }
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    error = np.mean((a.astype(float) - b.astype(float)) ** 2)
-    return 10 * np.log10(255**2 / error) if error else np.inf
-
-
 def told_sigma(y: np.ndarray, sigma: float) -> dict[str, np.ndarray]:
     unit = y / 255.0
     means = denoise_nl_means(unit, 5, 6, h=0.6 * sigma / 255, sigma=sigma / 255, fast_mode=True, channel_axis=-1)
-    return {"BM3D": 255 * bm3d.bm3d_rgb(unit, sigma / 255), "non-local means": 255 * means}
+    return {"BM3D": to_uint8(2 * bm3d.bm3d_rgb(unit, sigma / 255) - 1), "non-local means": to_uint8(2 * means - 1)}
 
 
 def main() -> None:
@@ -76,7 +73,7 @@ def main() -> None:
             found = {"input": y, "Blind": diip_jax.restore(blind, y[None]).images[0]}
             seconds.append(time.monotonic() - began)
             found |= told_sigma(y, float(name.split()[1])) if name.startswith("noise") else {}
-            rows.append({method: psnr(np.clip(image, 0, 255), x) for method, image in found.items()})
+            rows.append({method: psnr(image, x) for method, image in found.items()})
         means = {method: np.mean([row[method] for row in rows]) for method in rows[0]}
         text = ", ".join(f"{method} {value:.2f}" for method, value in means.items())
         print(f"{name} ({len(rows)} pictures): {text}; median {np.median(seconds):.0f} s a picture", flush=True)

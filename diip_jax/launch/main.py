@@ -140,7 +140,13 @@ def _choose_prior(kinds: Sequence[Kind], paths: Sequence[Path], console: Console
     for kind in kinds:
         kind.values["checkpoint"].value = chosen
         kind.arguments.insert(0, f"--checkpoint={chosen}")
-    if chosen != "faces64":
+    if jax.process_index():
+        return
+    if not all(path.exists() for path in paths):
+        console.note(
+            f"prior: {chosen}; objects of a store are not looked at before: say --checkpoint=photos or faces64"
+        )
+    elif chosen != "faces64":
         console.note(f"prior: {chosen}, because a picture is larger than a face of it; --checkpoint=faces64 for that")
 
 

@@ -37,8 +37,8 @@ from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Result
 from diip_jax.stream import Given, Restored, restore_each
 
-# Pictures that keep their size are filled up to multiples of this, and go through the network in windows of at most so
-# many pixels a side, whose activations take some hundred MB.
+# Pictures that keep their size are filled up to multiples of this, and go through a local network in windows of at most
+# so many pixels a side, whose activations take some hundred MB; through others in windows of what they were trained on.
 _STEP, _WINDOW = 64, 512
 
 
@@ -194,7 +194,9 @@ class _Work:
             self.behind.tell()
             return divisor(pace(), run.save_every)
 
-        prior = Windowed(self._prior, _WINDOW) if run.resize == "keep" else self._prior
+        prior: Prior | Windowed = self._prior
+        if run.resize == "keep":
+            prior = Windowed(self._prior, _WINDOW if self._prior.local else None)
         for of_one_size in _by_shape(self._observations(ahead)):
             ended = restore_each(
                 run.method.method(prior),

@@ -10,7 +10,7 @@ from absl import flags
 
 from diip_jax.command import UsageError, expanded
 from diip_jax.commands.settings import Settings
-from diip_jax.image_reading import picture_size
+from diip_jax.image_reading import longest_side
 from diip_jax.launch.flag_table import METHOD_HELP
 from diip_jax.launch.plan import KernelFile, Run
 from diip_jax.machine import usable_memory
@@ -71,7 +71,7 @@ def _usual_batch(prior: Prior) -> int:
 
 def suited(paths: Sequence[Path]) -> str:
     """The bundled prior for these pictures: of faces where all are as small as its own, else of photographs."""
-    return "photos" if any(max(picture_size(path)) > _SMALL for path in paths) else "faces64"
+    return "photos" if any(longest_side(path) > _SMALL for path in paths) else "faces64"
 
 
 def prior_of(values: flags.FlagValues) -> Prior:

@@ -85,8 +85,10 @@ def start(
         guess = operator.guess(eta, y, args)
 
         def begin() -> tuple[Any, Any]:
-            first = generator.start(u_key, image_shape, None if guess is None else guess.image)
-            u = first if u0 is None else generator.project(u0)
+            if u0 is not None:
+                u = generator.project(u0)
+            else:
+                u = generator.start(u_key, image_shape, None if guess is None else guess.image)
             return u, generator.init_cache(u)
 
         nothing = Candidate(jnp.int32(-1), jnp.zeros(image_shape), eta)

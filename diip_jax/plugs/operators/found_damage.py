@@ -36,8 +36,8 @@ class FoundDamage(PictureOperator):
         return damage.EVALUATIONS + damage.ESTIMATE_EVALUATIONS
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
-        image, number = jnp.zeros(image_shape), jnp.zeros(())
-        return {"covariance": jnp.zeros((2, 2)), "n": image, "guess": image, "noise": number, "impulses": number}
+        number = jnp.zeros(())
+        return {"covariance": jnp.zeros((2, 2)), "n": jnp.zeros(image_shape), "noise": number, "impulses": number}
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         found = damage.find_damage(self.prior, y)
@@ -45,13 +45,14 @@ class FoundDamage(PictureOperator):
         return {
             "covariance": found.covariance,
             "n": y - estimate,
-            "guess": jnp.where(found.impulses, damage.without_impulses(y), estimate),
             "noise": found.noise,
             "impulses": jnp.float32(found.impulses),
         }
 
     def guess(self, eta: Any, y: Array, args: Any) -> Guess:
-        return Guess(eta["guess"], (eta["impulses"] == 0) & (jnp.trace(eta["covariance"]) == 0))
+        smooth = eta["impulses"] == 0
+        image = jnp.where(smooth, y - eta["n"], damage.without_impulses(y))
+        return Guess(image, smooth & (jnp.trace(eta["covariance"]) == 0))
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
         eta = jax.lax.stop_gradient(eta)
