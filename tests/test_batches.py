@@ -79,7 +79,7 @@ def test_too_few_pictures_are_one_line(pictures):
 
     lines = []
     prepared = Prepared(pictures._replace(read=read), CUT, 9, lines.append)
-    with pytest.raises(ImageError, match=r"has 8 pictures .* \(2 cannot be used, such as .* is damaged\)"):
+    with pytest.raises(ImageError, match=r"has [0-8] pictures .* \(\d+ cannot be used, such as .* is damaged\)"):
         next(batches(prepared, CUT, 9, 0))
 
 
