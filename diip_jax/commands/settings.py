@@ -15,9 +15,7 @@ import optax
 
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, Method, bird, diip
-from diip_jax.methods.blind import FINAL_RATE, RATE
 from diip_jax.models.skip_network import Upsampling
-from diip_jax.plugs.losses import Cauchy
 from diip_jax.plugs.operators import (
     Blur,
     Boundary,
@@ -193,35 +191,37 @@ class NoiseSettings(Settings):
 
 
 @dataclass(frozen=True)
-class BlindSettings(NoiseSettings):
-    """Settings of `diip_jax.Blind`: those of `NoiseSettings`, and two of its own.
+class BlindSettings(Settings):
+    """Settings of `diip_jax.Blind`.
 
     Attributes:
-        stride: 0: as the prior has it best, see `diip_jax.Blind`.
+        learning_rate: share of every correction that is made.
+        max_iterations: the budget, and how many levels of noise there are.
         ridge: noise to signal of the inverse of the blur, see `diip_jax.SpectralBlur`.
-        outliers: how soon a pixel counts as one, see `diip_jax.Cauchy`; 0 for never.
+        first_level, last_level: of noise, see `diip_jax.CorrectedSampling`; a first one of 0: as the prior has it best,
+            see `diip_jax.Blind`.
     """
 
-    learning_rate: float = RATE
+    learning_rate: float = Blind.learning_rate
     max_iterations: int = Blind.max_iterations
     stopping: Stopping = "budget"
-    stride: int = 0
-    refresh: int = 1
-    final_rate: float = FINAL_RATE
     ridge: float = Blind.ridge
-    outliers: float = Blind.outliers
+    first_level: float = 0.0
+    last_level: float = Blind.last_level
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.first_level < 0:
+            raise ValueError(f"first_level={self.first_level}: expected above 0, or 0 for the prior's best")
+        self.method(None)
         self.operator()
-        Cauchy(self.outliers)
 
     def operator(self) -> PictureOperator:
         return FoundDamage(None, self.ridge)
 
     def method(self, prior: Any) -> Blind:
-        of_ddim = {**self._of_ddim(), "stride": self.stride or None}
-        return Blind(prior, self.rule(), ridge=self.ridge, outliers=self.outliers, **of_ddim)
+        levels = {"first_level": self.first_level or None, "last_level": self.last_level}
+        return Blind(prior, self.rule(), self.learning_rate, self.ridge, self.max_iterations, **levels)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import optax
 
 from diip_jax.ddim import Gradient, Remat
 from diip_jax.plug import check_above, plug
-from diip_jax.plugs.generators import DDIM, Begin
+from diip_jax.plugs.generators import DDIM
 from diip_jax.plugs.optimizers import opt
 from diip_jax.plugs.rules import printed, robust
 from diip_jax.schedule import Stride, Variant
@@ -69,15 +69,14 @@ class DIIP:
 PAPER: Mapping[str, Any] = {"learning_rate": 0.0015, "max_iterations": 1500}
 
 
-def noise_of(method: Any, *, stride: Stride | None = None, begin: Begin = "noise", project: bool | None = None) -> DDIM:
-    """The generator that a method with DDIM's settings has: u is the prior's noise z. What is given goes before."""
+def noise_of(method: Any) -> DDIM:
+    """The generator that a method with DDIM's settings has: u is the prior's noise z."""
     return DDIM(
         method.prior,
-        method.stride if stride is None else stride,
+        method.stride,
         method.variant,
         method.gradient,
         method.remat,
-        method.project if project is None else project,
+        method.project,
         method.refresh,
-        begin,
     )

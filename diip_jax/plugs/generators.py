@@ -1,20 +1,18 @@
 """Generators: the plug that turns the optimised variable u into an image g(u), and keeps u in its set."""
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Count, Image, PRNGKey
-from diip_jax.ddim import Gradient, Remat, check_settings, check_unbounded, invert, reverse, visited_steps
+from diip_jax.ddim import Gradient, Remat, check_settings, check_unbounded, reverse, visited_steps
 from diip_jax.models.skip_network import SkipNetwork, Upsampling
 from diip_jax.plug import plug
 from diip_jax.plugs import stale
 from diip_jax.prior import activation_bytes, check_image_shape
 from diip_jax.schedule import Stride, Variant, of_variant
-
-Begin = Literal["noise", "guess"]
 
 
 class Generator:
@@ -89,12 +87,9 @@ class DDIM(Generator):
         refresh: "all": the network is evaluated at every visited timestep of every iterate. A number n: at n of them,
             by turns from high t to low, and the others keep the noise that was predicted when it was their turn; the
             rest of an iteration is arithmetic. Needs the gradient "detached".
-        begin: "noise": at random. "guess": at the noise that DDIM inversion makes of the image that the operator
-            guesses, where it guesses one; with a prior that knows details but not what pictures show, the restored
-            image is near that. Such a z is not on the sphere, and `project_to_sphere` is then False.
 
     Raises:
-        ValueError: as `diip_jax.ddim.reverse`; a refresh that is no number of visited timesteps; or another begin.
+        ValueError: as `diip_jax.ddim.reverse`; a refresh that is no number of visited timesteps.
     """
 
     prior: Any
@@ -104,15 +99,10 @@ class DDIM(Generator):
     remat: Literal["auto", Remat] = "auto"
     project_to_sphere: bool = True
     refresh: int | Literal["all"] = "all"
-    begin: Begin = "noise"
 
     def __post_init__(self) -> None:
         remat = "step" if self.remat == "auto" else self.remat
         check_settings(self.prior, self.stride, self.variant, self.gradient, remat)
-        if self.begin not in get_args(Begin):
-            raise ValueError(f"begin={self.begin!r}: expected one of {', '.join(get_args(Begin))}")
-        if self.begin == "guess" and self.project_to_sphere:
-            raise ValueError("begin='guess': the noise of a guessed image is not on the sphere; use project=False")
         if self.refresh == "all":
             return
         if not 1 <= self.refresh <= self.steps:
@@ -133,18 +123,11 @@ class DDIM(Generator):
 
     @property
     def first_evaluations(self) -> int:
-        inverted = self.steps if self.begin == "guess" else 0
-        return inverted + (0 if self.refresh == "all" else self.steps)
+        return 0 if self.refresh == "all" else self.steps
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Image:
         check_image_shape(self.prior, image_shape)
         return jax.random.normal(key, image_shape)
-
-    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], guess: Image | None) -> Image:
-        if self.begin == "noise" or guess is None:
-            return self.init(key, image_shape)
-        check_image_shape(self.prior, image_shape)
-        return invert(self.prior, guess[None], self.stride, variant=self.variant)[0]
 
     def __call__(self, z: Image, key: PRNGKey) -> Image:
         remat: Remat = "step" if self.remat == "auto" else self.remat

@@ -1,7 +1,8 @@
 """What a picture shows of what happened to it: blur, noise, impulses and JPEG's blocks, told nothing.
 
 Four measurements, each of something that undamaged pictures do not have. The blur is in the spectrum
-(`diip_jax.plugs.operators.spectrum`). Noise is what the spectrum's floor, the finest details' median and the prior all
+(`diip_jax.plugs.operators.spectrum`); of a JPEG, in that of what the prior makes of it, because the noise in which a
+blur shows is what the compression leaves out. Noise is what the spectrum's floor, the finest details' median and the prior all
 call noise: fine texture fools the first two, but not a network that has learned it. Impulses have much power in few
 pixels, so that the floor is far above the median. What the prior takes for error in a JPEG lies on the borders of the
 8x8 blocks, and the quantisation of such a file is in its picture still (`diip_jax.plugs.operators.quantisation`).
@@ -13,13 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Any, Array, Flag, Float, Image, Observed, Scalar
+from diip_jax.array_types import Any, Array, Bool, Flag, Float, Image, Observed, Scalar
 from diip_jax.plugs.operators.quantisation import quantisation_scale
 from diip_jax.plugs.operators.spectrum import fit_spectrum
 
-# Network evaluations of `find_damage` and of `at_noise_level`.
-EVALUATIONS = 2
-ESTIMATE_EVALUATIONS = 1
+# Network evaluations of `find_damage`.
+EVALUATIONS = 3
 
 _LEVEL = 1 / 127.5  # a grey level of 255
 # Levels at which the prior is asked what it takes for error: for noise, and for blocks, which are finer.
@@ -47,17 +47,22 @@ class Damage(NamedTuple):
         noise: standard deviation of noise, of the range [-1, 1], which the prior's estimate at that level removes; for
             a JPEG the level that serves best.
         impulses: whether there are pixels that have nothing to do with the picture.
+        hidden: `[H, W]`, which pixels these are.
         blocks: power of jumps across the borders of 8x8 blocks over that elsewhere; 1 without JPEG.
+        estimate: `[H, W, C]`, the picture without its noise, E[x_0 | y] of the prior (Tweedie's formula), and with the
+            median of those around in the place of a hidden pixel. Blur is still in it.
     """
 
     covariance: Float[Array, "2 2"]
     noise: Scalar
     impulses: Flag
+    hidden: Bool[Array, "H W"]
     blocks: Scalar
+    estimate: Image
 
 
 def find_damage(prior: Any, y: Observed) -> Damage:
-    """The damage that a picture `[H, W, C]` in [-1, 1] shows, with two evaluations of the prior (`EVALUATIONS`)."""
+    """The damage that a picture `[H, W, C]` in [-1, 1] shows, with three evaluations of the prior (`EVALUATIONS`)."""
     spectrum = fit_spectrum(y)
     floor, median = jnp.sqrt(spectrum.noise_variance), _median_noise(y)
     for_noise, for_blocks = (y - at_noise_level(prior, y, jnp.float32(level)) for level in _ASKED)
@@ -66,14 +71,23 @@ def find_damage(prior: Any, y: Observed) -> Damage:
     blocks = block_ratio(for_blocks)
     steps = quantisation_scale(y)
     seen = jnp.minimum(_AT_STANDARD * jnp.maximum(steps, 1e-3) ** _GROWTH, _MOST)
-    jpeg = jnp.where(steps > 0, seen, _PER_BLOCKS * blocks)
+    jpeg = (blocks > _BLOCKS) | (steps > 0)
     noise = jnp.where(noisy & ~impulses, jnp.minimum(floor, median), 0)
-    widest = _largest_variance(spectrum.covariance)
+    noise = jnp.where(jpeg, jnp.where(steps > 0, seen, _PER_BLOCKS * blocks), noise)
+    median_of_nine, far = _median_of_nine(y)
+    hidden = impulses & far
+    cleaned = jnp.where(hidden[..., None], median_of_nine, y)
+    estimate = jnp.where(noise > 0, at_noise_level(prior, cleaned, noise), cleaned)
+    covariance = jax.lax.cond(
+        jpeg, lambda: fit_spectrum(jax.lax.stop_gradient(estimate)).covariance, lambda: spectrum.covariance
+    )
     return Damage(
-        covariance=jnp.where(widest > _LEAST_BLUR**2, spectrum.covariance, 0),
-        noise=jnp.where((blocks > _BLOCKS) | (steps > 0), jpeg, noise),
+        covariance=jnp.where(_largest_variance(covariance) > _LEAST_BLUR**2, covariance, 0),
+        noise=noise,
         impulses=impulses,
+        hidden=hidden,
         blocks=blocks,
+        estimate=estimate,
     )
 
 
@@ -124,11 +138,10 @@ def _largest_variance(covariance: Float[Array, "2 2"]) -> Scalar:
     return mean + jnp.hypot((covariance[0, 0] - covariance[1, 1]) / 2, covariance[0, 1])
 
 
-def without_impulses(y: Observed) -> Image:
-    """y with pixels that are far from all around them replaced by the median of 3x3."""
+def _median_of_nine(y: Observed) -> tuple[Image, Bool[Array, "H W"]]:
+    """(the median of the 3x3 pixels around each one, whether it is far from that)."""
     padded = jnp.pad(y, ((1, 1), (1, 1), (0, 0)), "reflect" if min(y.shape[:2]) > 1 else "edge")
     around = [padded[i : i + y.shape[0], j : j + y.shape[1]] for i in range(3) for j in range(3)]
     median = jnp.median(jnp.stack(around), axis=0)
     off = jnp.max(jnp.abs(y - median), axis=-1)
-    far = off > jnp.maximum(6 * 1.4826 * jnp.median(off), 20 * _LEVEL)
-    return jnp.where(jax.lax.stop_gradient(far)[..., None], median, y)
+    return median, jax.lax.stop_gradient(off > jnp.maximum(6 * 1.4826 * jnp.median(off), 20 * _LEVEL))

@@ -17,8 +17,9 @@ class FoundDamage(PictureOperator):
     """H(x) = k * x + n. k is the Gaussian of `find_damage`, n what the prior takes for noise in y at the level found.
 
     n = y - E[x_0 | y] is one evaluation of the prior (Tweedie's formula), and stays as it is: the image is fitted to
-    y - n, so that no iteration has to stop before it fits noise. Where y shows no blur and no impulses, E[x_0 | y] is
-    the restored image, and there is nothing to invert. Backwards, k is as in `SpectralBlur`.
+    y - n, so that no iteration has to stop before it fits noise. A hidden pixel is predicted to be what it is, so that
+    it says nothing of x. Where y shows no blur and no impulses, E[x_0 | y] is the restored image, and there is nothing
+    to invert. Backwards, k is as in `SpectralBlur`.
 
     Attributes:
         prior: a `diip_jax.ddim.Denoiser`.
@@ -33,30 +34,26 @@ class FoundDamage(PictureOperator):
 
     @property
     def first_evaluations(self) -> int:
-        return damage.EVALUATIONS + damage.ESTIMATE_EVALUATIONS
+        return damage.EVALUATIONS
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
-        number = jnp.zeros(())
-        return {"covariance": jnp.zeros((2, 2)), "n": jnp.zeros(image_shape), "noise": number, "impulses": number}
+        picture, number = jnp.zeros(image_shape), jnp.zeros(())
+        hidden = jnp.zeros((*image_shape[:2], 1))
+        return {"covariance": jnp.zeros((2, 2)), "estimate": picture, "y": picture, "hidden": hidden, "noise": number}
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         found = damage.find_damage(self.prior, y)
-        estimate = jnp.where(found.noise > 0, damage.at_noise_level(self.prior, y, found.noise), y)
-        return {
-            "covariance": found.covariance,
-            "n": y - estimate,
-            "noise": found.noise,
-            "impulses": jnp.float32(found.impulses),
-        }
+        hidden = found.hidden[..., None].astype(y.dtype)
+        of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden}
+        return {"covariance": found.covariance, "noise": found.noise, **of_picture}
 
     def guess(self, eta: Any, y: Array, args: Any) -> Guess:
-        smooth = eta["impulses"] == 0
-        image = jnp.where(smooth, y - eta["n"], damage.without_impulses(y))
-        return Guess(image, smooth & (jnp.trace(eta["covariance"]) == 0))
+        return Guess(eta["estimate"], ~eta["hidden"].any() & (jnp.trace(eta["covariance"]) == 0))
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
         eta = jax.lax.stop_gradient(eta)
-        return SpectralBlur(self.ridge)(eta, x, args) + eta["n"]
+        seen = SpectralBlur(self.ridge)(eta, x, args) + eta["y"] - eta["estimate"]
+        return jnp.where(eta["hidden"] > 0, eta["y"], seen)
 
     def estimates(self, eta: Any) -> dict[str, Array]:
         covariance = eta["covariance"]
