@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from diip_jax.image_files import EXTENSIONS, FORMATS, ImageError, find_images, left_out, readable_formats, reason
 from diip_jax.image_repair import completed_jpeg
 from diip_jax.image_samples import GAP, LARGE, RangeError, Source, open_source
-from diip_jax.picture_facts import kept_exif
+from diip_jax.picture_facts import kept_exif, kept_xmp
 
 __all__ = [
     "EXTENSIONS",
@@ -47,7 +47,7 @@ class LoadedImage:
         grey: whether the file has one channel of colour.
         bits: of a channel that `rgb` holds, 8 or 16.
         icc: the profile that the colours came through, where it was usable.
-        exif: what the file says of the picture, see `diip_jax.picture_facts`; None where it says nothing.
+        exif, xmp: what the file says of the picture, see `diip_jax.picture_facts`; None where it says nothing.
     """
 
     path: Path
@@ -61,6 +61,7 @@ class LoadedImage:
     bits: int = 8
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -199,6 +200,7 @@ def _decode(path: Path, file: io.BufferedIOBase, reduced_to: tuple[int, int] | N
         bits=source.bits,
         icc=source.icc,
         exif=kept_exif(source.exif),
+        xmp=kept_xmp(source.xmp) if source.xmp else None,
     )
 
 

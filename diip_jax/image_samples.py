@@ -71,6 +71,7 @@ class Source:
         bits: 16 where that many are kept of a channel, else 8.
         icc: the profile that the colours were converted from, or that is as good as sRGB; None where none was usable.
         exif: what the file says of the picture; its orientation is undone.
+        xmp: likewise; empty where it says nothing so.
     """
 
     mode: str
@@ -81,6 +82,7 @@ class Source:
     bits: int
     icc: bytes | None
     exif: Image.Exif
+    xmp: bytes
 
 
 def open_source(file: io.BufferedIOBase, reduced_to: tuple[int, int] | None, notes: list[str]) -> Source:
@@ -124,7 +126,9 @@ def open_source(file: io.BufferedIOBase, reduced_to: tuple[int, int] | None, not
     grey = mode in _GREY or mode in _DEEP_GREY or upper.mode in _GREY
     if turn in _SIDEWAYS:
         full_size = full_size[::-1]
-    return Source(mode, (upper.height, upper.width), full_size, rows, grey, bits, tone.icc, exif)
+    packet = image.info.get("xmp", b"")
+    xmp = packet if isinstance(packet, bytes) else b""
+    return Source(mode, (upper.height, upper.width), full_size, rows, grey, bits, tone.icc, exif, xmp)
 
 
 def _bytes_of_16_bits(

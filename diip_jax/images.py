@@ -29,7 +29,7 @@ from diip_jax.image_reading import (
     reason,
 )
 from diip_jax.pixels import to_uint8, to_uint16
-from diip_jax.png_encoding import encoded_16_bits
+from diip_jax.png_encoding import XMP_KEYWORD, encoded_16_bits
 
 __all__ = [
     "EXTENSIONS",
@@ -199,6 +199,7 @@ def write_image(
     bits: int = 8,
     icc: bytes | None = None,
     exif: bytes | None = None,
+    xmp: bytes | None = None,
 ) -> None:
     """Write a PNG marked as sRGB and as written here (see `SOFTWARE`), atomically.
 
@@ -208,7 +209,7 @@ def write_image(
         bits: of a channel: 8, or 16 of float.
         icc: a profile whose colours the file is to have instead of sRGB; 8 bits are kept then, but where the profile is
             as good as sRGB. It is left out where nothing leads from sRGB to it.
-        exif: what the file says of the picture.
+        exif, xmp: what the file says of the picture.
 
     Raises ValueError for other shapes, dtypes or extensions, ImageError if the file cannot be written.
     """
@@ -221,7 +222,7 @@ def write_image(
         raise ValueError(f"alpha has shape {opacity.shape}, expected {pixels.shape[:2]}; give it the image's size")
     if bits == 16 and (icc is None or is_srgb(icc)):
         parts = [to_uint16(part) for part in ([pixels] if opacity is None else [pixels, opacity * 2.0 - 1.0])]
-        write_bytes(path, encoded_16_bits(np.dstack(parts), icc=icc, exif=exif, software=SOFTWARE))
+        write_bytes(path, encoded_16_bits(np.dstack(parts), icc=icc, exif=exif, xmp=xmp, software=SOFTWARE))
         return
     image = Image.fromarray(to_uint8(pixels))
     coloured = None if icc is None else from_srgb(image, icc)
@@ -232,6 +233,8 @@ def write_image(
     if coloured is None:
         chunks.add(b"sRGB", b"\0")  # rendering intent: perceptual
     chunks.add_text("Software", SOFTWARE)
+    if xmp is not None:
+        chunks.add_itxt(XMP_KEYWORD, xmp.decode())
     options: dict[str, bytes] = {"exif": exif} if exif else {}
     buffer = io.BytesIO()
     if coloured is None:

@@ -6,17 +6,19 @@ import zlib
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+XMP_KEYWORD = "XML:com.adobe.xmp"
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey and alpha, RGB, RGB and alpha
 
 
 def encoded_16_bits(
-    pixels: UInt16[np.ndarray, "H W C"], *, icc: bytes | None, exif: bytes | None, software: str
+    pixels: UInt16[np.ndarray, "H W C"], *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, software: str
 ) -> bytes:
     """A PNG of 1 to 4 channels, the last of 2 or 4 alpha.
 
     Args:
         icc: its colour profile; None: it is marked as sRGB.
         exif: with or without the leading `Exif` of a JPEG.
+        xmp: a packet, UTF-8.
         software: what its text `Software` says.
     """
     height, width, channels = pixels.shape
@@ -24,6 +26,8 @@ def encoded_16_bits(
     colours = _chunk(b"sRGB", b"\0") if icc is None else _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     facts = b"" if exif is None else _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     text = _chunk(b"tEXt", b"Software\0" + software.encode("latin-1"))
+    if xmp is not None:  # uncompressed, as the XMP specification, part 3, asks for; without language and translation
+        text += _chunk(b"iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + xmp)
     data = _chunk(b"IDAT", zlib.compress(_filtered(pixels).tobytes()))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + colours + facts + text + data + _chunk(b"IEND", b"")
 

@@ -262,13 +262,14 @@ def image_record(
         "selected_k": selected_k,
         "seconds": seconds,
         "metrics": None if metrics is None else dict(metrics),
-        "versions": {name: _version(name) for name in ("diip_jax", "jax", "jaxlib", "numpy")}
+        "versions": {name: version_of(name) for name in ("diip_jax", "jax", "jaxlib", "numpy")}
         | {"python": platform.python_version(), "platform": platform.platform()},
         "traces": cut,
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version that is installed; None where none is (a source tree)."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -449,10 +449,11 @@ def test_16_bits_are_written_and_read_back(tmp_path, shape, with_alpha):
 def test_a_profile_and_facts_are_written(tmp_path, bits):
     exif = Image.Exif()
     exif[0x0110] = "camera"
-    write_image(tmp_path / "a.png", as_float(PHOTO), bits=bits, icc=p3_profile(), exif=exif.tobytes())
+    facts = {"exif": exif.tobytes(), "xmp": "<x>é</x>".encode()}
+    write_image(tmp_path / "a.png", as_float(PHOTO), bits=bits, icc=p3_profile(), **facts)
     with Image.open(tmp_path / "a.png") as file:
         assert file.info["icc_profile"] == p3_profile() and "srgb" not in file.info
-        assert file.getexif()[0x0110] == "camera"
+        assert file.getexif()[0x0110] == "camera" and file.info["xmp"] == facts["xmp"]
     # Colours that sRGB has come back, but for the rounding in the profile's space.
     assert np.abs(read_image(tmp_path / "a.png").rgb - as_float(PHOTO)).mean() < 1 / 127.5
     write_image(tmp_path / "b.png", as_float(PHOTO), bits=bits, icc=cmyk_profile())

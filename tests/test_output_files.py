@@ -191,13 +191,20 @@ def test_16_bits_alpha_and_all_come_back(capsys, tmp_path, channels):
         np.testing.assert_allclose(written.alpha, given.alpha, atol=1e-7)
 
 
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4" xmp:ModifyDate="2020"/>
+</rdf:RDF></x:xmpmeta>"""
+
+
 def photo_with_facts(path):
     exif = Image.Exif()
     exif[0x0110], exif[0x0112] = "Camera", 6
     exif[0x8769] = {0x9003: "2020:01:02 03:04:05"}
     rng = np.random.default_rng(0)
     pixels = (rng.integers(60, 190, (16, 16, 1)) + rng.integers(0, 20, (16, 16, 3))).astype(np.uint8)  # within sRGB
-    Image.fromarray(pixels).save(path, exif=exif, icc_profile=p3_profile())
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", XMP)
+    Image.fromarray(pixels).save(path, exif=exif, icc_profile=p3_profile(), pnginfo=chunks)
     return path
 
 
@@ -209,6 +216,7 @@ def test_facts_and_profile_go_with_the_picture_and_can_be_stripped(capsys, tmp_p
     assert written.info["icc_profile"] == p3_profile()
     exif = written.getexif()
     assert exif[0x0110] == "Camera" and exif.get_ifd(0x8769) == {0x9003: "2020:01:02 03:04:05"} and 0x0112 not in exif
+    assert b'xmp:Rating="4"' in written.info["xmp"] and b"ModifyDate" not in written.info["xmp"]
     upright = np.rot90(np.asarray(Image.open(one), int), -1)
     assert np.abs(np.asarray(written, int) - upright).max() <= 2  # to sRGB and back
     assert (
@@ -216,6 +224,7 @@ def test_facts_and_profile_go_with_the_picture_and_can_be_stripped(capsys, tmp_p
     )
     stripped = Image.open(tmp_path / "with" / "a.png")
     assert "icc_profile" not in stripped.info and "srgb" in stripped.info and not stripped.getexif()
+    assert "xmp" not in stripped.info
     assert np.abs(np.asarray(stripped, int) - upright).max() > 3
 
 

@@ -27,7 +27,7 @@ def chunks(data):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_every_value_is_there(channels):
     values = RNG.integers(0, 65536, (6, 9, channels), np.uint16)
-    data = encoded_16_bits(values, icc=None, exif=None, software="x")
+    data = encoded_16_bits(values, icc=None, exif=None, xmp=None, software="x")
     parts = dict(chunks(data))
     assert parts[b"IHDR"] == struct.pack(">IIBBBBB", 9, 6, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = np.frombuffer(zlib.decompress(parts[b"IDAT"]), np.uint8).reshape(6, -1)
@@ -41,10 +41,13 @@ def test_profile_facts_and_text():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x0110] = "camera"
-    data = encoded_16_bits(np.zeros((1, 1, 3), np.uint16), icc=srgb, exif=exif.tobytes(), software="me")
+    data = encoded_16_bits(
+        np.zeros((1, 1, 3), np.uint16), icc=srgb, exif=exif.tobytes(), xmp="<x>é</x>".encode(), software="me"
+    )
     image = Image.open(io.BytesIO(data))
     image.load()
     assert image.info["icc_profile"] == srgb and image.info["Software"] == "me" and image.getexif()[0x0110] == "camera"
-    assert [name for name, _ in chunks(data)] == [b"IHDR", b"iCCP", b"eXIf", b"tEXt", b"IDAT", b"IEND"]
-    plain = encoded_16_bits(np.zeros((1, 1, 3), np.uint16), icc=None, exif=None, software="me")
+    assert [name for name, _ in chunks(data)] == [b"IHDR", b"iCCP", b"eXIf", b"tEXt", b"iTXt", b"IDAT", b"IEND"]
+    assert image.info["xmp"] == "<x>é</x>".encode()
+    plain = encoded_16_bits(np.zeros((1, 1, 3), np.uint16), icc=None, exif=None, xmp=None, software="me")
     assert [name for name, _ in chunks(plain)] == [b"IHDR", b"sRGB", b"tEXt", b"IDAT", b"IEND"]

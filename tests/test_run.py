@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from networks import uint8_images
@@ -51,6 +52,16 @@ def test_what_is_there_is_not_computed_again_and_nothing_mixes(task, tmp_path, c
     assert len(calls) == 2 + 4
 
 
+def test_runs_of_other_versions_and_devices_are_not_taken(task, tmp_path, calls, monkeypatch):
+    made_with = module.made_with()
+    assert {*made_with} == {"diip_jax", "jax", "jaxlib", "numpy", "scikit-image", "device"}
+    assert made_with["diip_jax"] == dj.__version__ and made_with["device"] == jax.devices()[0].device_kind
+    for name in made_with:
+        monkeypatch.setattr(module, "made_with", lambda name=name: made_with | {name: "another"})
+        Store(tmp_path).run(Brighter(1), task[:1], 0)
+    assert len(calls) == len(made_with)
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(task, tmp_path, calls, monkeypatch):
     def interrupted(self, task, seed):
         if len(task) == 2:
@@ -75,7 +86,7 @@ def test_a_file_says_what_it_is_of_and_is_whole_or_not_there(task, tmp_path, mon
     (path,) = (tmp_path / "new").iterdir()
     with np.load(path) as stored:
         told = json.loads(str(stored["settings"]))
-    assert told == {"task": "noise", "seed": 4, "method": "brighter", "amount": 3}
+    assert told == {"task": "noise", "seed": 4, "method": "brighter", "amount": 3, "made_with": module.made_with()}
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(ImageError, match="cannot be written"):
         store.run(Brighter(4), task[:1], 4)

@@ -16,6 +16,7 @@ iterations, on a tiny network, once and in a queue ten times as long.
 
 import dataclasses
 import itertools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -35,6 +36,7 @@ from diip_jax.methods import DIIP
 from diip_jax.plugs.rules import Never
 from diip_jax.prior import Prior
 from diip_jax.solve.cost import compile_loop
+from diip_jax.terminal import say
 from diip_jax.train.step import Optimisation
 
 PROGRAM = "diip_jax.bench"
@@ -60,6 +62,11 @@ def _flag_values() -> flags.FlagValues:
     flags.DEFINE_boolean("torch", False, "run the same in torch, in alternation", flag_values=values)
     flags.DEFINE_boolean("overhead", False, "run the loop without the network, in alternation", flag_values=values)
     return values
+
+
+def _tell(text: str) -> None:
+    """To stdout, at once: a row is minutes of work."""
+    say(text, sys.stdout)
 
 
 def seconds_of(function: Callable[[], None]) -> float:
@@ -88,8 +95,8 @@ def _print_tables(values: flags.FlagValues) -> None:
 
 
 def _print_slots(count: int, images: int) -> None:
-    print("| images | slots | | slot use | steps | network evaluations | seconds |")
-    print("|---|---|---|---|---|---|---|")
+    _tell("| images | slots | | slot use | steps | network evaluations | seconds |")
+    _tell("|---|---|---|---|---|---|---|")
     rows = []
     for number, name, way in (
         (images, "fixed batches", fixed_batches),
@@ -98,34 +105,32 @@ def _print_slots(count: int, images: int) -> None:
     ):
         use = way(spread_stops(number), count)
         rows.append(use)
-        print(
-            f"| {number} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} | {use.seconds:.1f} |",
-            flush=True,
+        _tell(
+            f"| {number} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} | {use.seconds:.1f} |"
         )
     fixed, refilled, tenfold = rows
-    print(
+    _tell(
         f"  evaluations, refilled / fixed: {refilled.evaluations / fixed.evaluations:.3f}; time of the tenfold queue: "
         f"{tenfold.seconds / refilled.seconds:.1f} times, its steps {tenfold.steps / refilled.steps:.1f} times"
     )
 
 
 def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:
-    print(
+    _tell(
         "| batch | devices | rounds | compile (s) | step (s) | images/s | GFLOP | GFLOP/s | of the convolution "
         "| memory (MB) |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    _tell("|---|---|---|---|---|---|---|---|---|---|")
     for batch in batch_sizes:
         step = training_step(prior, batch)
         others = [torch_training_step(prior, Optimisation(batch_size=batch))] if values.torch else []
         ours, *theirs = _alternate([step.run, *others], values.repeats)
         ceiling = measure_ceiling(step.devices, values.dtype).convolution
         median, flops = float(np.median(ours)), step_flops(prior, batch)
-        print(
+        _tell(
             f"| {batch} | {step.devices} | {step.rounds} | {step.compile_seconds:.1f} | {median:.3f} "
             f"| {batch / median:.1f} | {flops / 1e9:.0f} | {flops / median / 1e9:.0f} | {flops / median / ceiling:.0%} "
-            f"| {step.devices * step.memory_bytes / 1e6:.0f} |",
-            flush=True,
+            f"| {step.devices * step.memory_bytes / 1e6:.0f} |"
         )
         for seconds in theirs:
             _print_ratios(ours, seconds, f", {batch / float(np.median(seconds)):.1f} images/s")
@@ -134,17 +139,15 @@ def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[i
 def _print_ratios(ours: Sequence[float], theirs: Sequence[float], remark: str = "") -> None:
     ratios = np.divide(ours, theirs)
     pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(
-        f"  ours / torch's ({np.median(theirs):.3f} s{remark}): median {np.median(ratios):.2f} of {pairs}", flush=True
-    )
+    _tell(f"  ours / torch's ({np.median(theirs):.3f} s{remark}): median {np.median(ratios):.2f} of {pairs}")
 
 
 def _print_iterations(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:
-    print(
+    _tell(
         "| gradient | remat | batch | devices | compile (s) | iteration (s) | per image (s) | GFLOP | GFLOP/s "
         "| of the ceiling | memory (MB) |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    _tell("|---|---|---|---|---|---|---|---|---|---|---|")
     for gradient, remat, batch in itertools.product(values.gradient, values.remat, batch_sizes):
         if gradient == "detached" and remat != values.remat[0]:
             continue  # it has no backward pass through the network
@@ -167,15 +170,14 @@ def _print_iterations(values: flags.FlagValues, prior: Prior, batch_sizes: Seque
         median = float(np.median(ours))
         flops = batch * iteration_flops(prior, method)
         speed = flops / median
-        print(
+        _tell(
             f"| {gradient} | {'-' if gradient == 'detached' else remat} | {batch} | {program.devices} "
             f"| {program.compile_seconds:.1f} | {median:.3f} | {median / batch:.3f} | {flops / 1e9:.0f} "
-            f"| {speed / 1e9:.0f} | {speed / ceiling:.0%} | {program.devices * program.memory_bytes / 1e6:.0f} |",
-            flush=True,
+            f"| {speed / 1e9:.0f} | {speed / ceiling:.0%} | {program.devices * program.memory_bytes / 1e6:.0f} |"
         )
         if values.overhead:
             rest = float(np.median(theirs.pop()))
-            print(f"  the loop without the network: {1000 * rest:.2f} ms, {rest / median:.2%} of it", flush=True)
+            _tell(f"  the loop without the network: {1000 * rest:.2f} ms, {rest / median:.2%} of it")
         for seconds in theirs:
             _print_ratios(ours, seconds)
 

@@ -1,7 +1,10 @@
 """Serving the page until it is interrupted."""
 
+import sys
+
 import gradio as gr
 
+from diip_jax.terminal import say
 from diip_jax.web_parts import STYLE
 
 # Gradio's own themes fetch their fonts from the web.
@@ -36,6 +39,6 @@ def serve(blocks: gr.Blocks, host: str, port: int, megabytes: float, *, block: b
         where = f"--host={host} --port={port}"
         raise ValueError(f"{where}: cannot listen there, it is taken or not allowed; choose another --port") from error
     if block:
-        print(f"open {address} (Ctrl-C ends it)", flush=True)
+        say(f"open {address} (Ctrl-C ends it)", sys.stdout)
         blocks.block_thread()
     return str(address)

@@ -55,6 +55,7 @@ from diip_jax.evaluate.task import Task, corrupted, pairs, read_clean
 from diip_jax.images import check_writable, write_image, write_json, write_text
 from diip_jax.metrics import lpips
 from diip_jax.prior import Prior, bundled_checkpoint
+from diip_jax.terminal import printable, say
 
 PROGRAM = "diip_jax.evaluate"
 _ALL = "all"
@@ -127,7 +128,7 @@ def _noise_prediction(values: flags.FlagValues) -> None:
     t = noise_prediction.timesteps(prior.schedule)
     errors = noise_prediction.noise_prediction_errors(prior, clean, t, seed)
     name = Path(values.checkpoint or bundled_checkpoint()).name
-    print(noise_prediction.markdown(f"{name}, {prior.dtype}, {len(clean)} images", t, errors), end="")
+    _tell(noise_prediction.markdown(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
 
 
 def _samples(values: flags.FlagValues) -> None:
@@ -145,7 +146,7 @@ def _samples(values: flags.FlagValues) -> None:
         rows.append(spread.spread_of(name, restorer.decides["method"], run.images, task.clean))
     text = spread.markdown(rows, values.samples)
     write_text(_folder(values) / f"samples{values.samples}.md", text)
-    print(text, end="")
+    _tell(text)
 
 
 def _tables(values: flags.FlagValues) -> None:
@@ -163,15 +164,15 @@ def _tables(values: flags.FlagValues) -> None:
             drawn = figures.draw(of_first, study, values.pictures, values.cell, each.protocol.curves)
             for name, picture in drawn.items():
                 write_image(f"{path}-{name}.png", picture)
-                print(f"{path}-{name}.png")
+                _tell(printable(f"{path}-{name}.png"))
             continue
         rows = table(jobs[each.name], each.tasks, study)
         text = f"{overview(rows)}\n{markdown(rows)}"
         write_text(f"{path}.md", text)
         write_json(f"{path}.json", [dataclasses.asdict(row) for row in rows])
         if len(selections) > 1:
-            print(f"## {each.name}\n")
-        print(text, end="" if each is selections[-1] else "\n")
+            _tell(f"## {each.name}\n\n")
+        _tell(text if each is selections[-1] else f"{text}\n")
 
 
 def _selections(values: flags.FlagValues) -> list[_Selection]:
@@ -268,7 +269,12 @@ def _has_lpips(image: np.ndarray) -> bool:
 
 def _report(line: str) -> None:
     """To stderr, where the course of an evaluation is told."""
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
+
+
+def _tell(text: str) -> None:
+    """To stdout, where the results go; its last line may end or not."""
+    say(text.removesuffix("\n"), sys.stdout)
 
 
 def main(arguments: Sequence[str]) -> int:

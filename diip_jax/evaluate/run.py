@@ -12,13 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from diip_jax import __version__
 from diip_jax.evaluate.task import Task
 from diip_jax.images import write_bytes
 from diip_jax.metrics import lpips_to
 from diip_jax.pixels import from_uint8
 from diip_jax.plugs.rules import Rule
+from diip_jax.report import version_of
 from diip_jax.restore import Solution
 
 BATCH_SIZE = 8
@@ -140,7 +143,9 @@ class Store:
             path = self._path(restorer, part, seed)
             if not path.exists():
                 run = restorer(part, seed)
-                _write(path, run.arrays(), {"task": task.name, "seed": seed, **restorer.decides})
+                _write(
+                    path, run.arrays(), {"task": task.name, "seed": seed, **restorer.decides, "made_with": made_with()}
+                )
                 progress(len(part))
             runs.append(Run(**_read(path)))
             if perceptual and runs[-1].images.shape[1] > 1:
@@ -148,9 +153,15 @@ class Store:
         return Run.joined(runs)
 
     def _path(self, restorer: Restorer, part: Task, seed: int) -> Path:
-        decides = {"task": part.digest, "seed": seed, **restorer.decides}
+        decides = {"task": part.digest, "seed": seed, **restorer.decides, "made_with": made_with()}
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
         return self.folder / f"{part.name}-{digest}.npz"
+
+
+def made_with() -> dict[str, str | None]:
+    """Versions of what computes, and the device: its rounding and its seconds are those of a run."""
+    versions = {name: version_of(name) for name in ("jax", "jaxlib", "numpy", "scikit-image")}
+    return {"diip_jax": __version__, **versions, "device": jax.devices()[0].device_kind}
 
 
 def _parts(task: Task) -> list[Task]:

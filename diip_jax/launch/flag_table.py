@@ -27,7 +27,7 @@ _HELP: dict[str, dict[str, str]] = {
         "STEM_spread.png their standard deviation",
         "save_every": "also STEM_k{iterations}.png after every so many iterations until it stops: STEM_k00010.png "
         "after 10, which is iterate k = 9; 0 for never",
-        "strip_metadata": "leave EXIF (date, camera, place) and the colour profile out of the outputs; they are sRGB",
+        "strip_metadata": "leave EXIF, XMP (date, camera, place) and the profile out of the outputs; they are sRGB",
         "animate": "also STEM_animation.webp: how the picture forms, of the snapshots of --save_every",
         "watch": "also index.html: before and after, curves and failures of the whole run, written while it runs",
         "skip_existing": "leave out images that are already restored with these settings",

@@ -3,7 +3,7 @@
 In the output folder, for an image `STEM`:
 
 - `STEM.png`: the restored image (with several samples their mean), at the prior's scale. Alpha, 16 bits a channel and a
-  single channel are carried through, EXIF (without orientation, size and thumbnail) and the ICC profile, too, unless
+  single channel are carried through, EXIF and XMP (without orientation, size and thumbnail) and the ICC profile, unless
   `--strip_metadata` is given: the colours are then sRGB.
 - `STEM.json`: `diip_jax.report.image_record`, plus `method` and the run's settings under `settings`, `input.sha256`,
   `input.path` (relative to the record's folder, or the address in a store), `reference` (file, sha256) and, with
@@ -140,7 +140,7 @@ def blended(restored: Pixels, item: Loaded, run: Run) -> Pixels:
 
 
 def write_pixels(item: Loaded, ending: str, pixels: Pixels) -> None:
-    """Writes a picture under the stem and this ending, with the input's alpha, depth, colour space, EXIF and profile.
+    """Writes a picture under the stem and this ending, with the input's alpha, depth, colours, EXIF, XMP and profile.
 
     Raises:
         ImageError: it cannot be written.
@@ -158,6 +158,7 @@ def write_pixels(item: Loaded, ending: str, pixels: Pixels) -> None:
         bits=image.bits,
         icc=image.icc,
         exif=image.exif,
+        xmp=image.xmp,
     )
 
 

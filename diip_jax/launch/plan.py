@@ -41,7 +41,7 @@ class Run:
         batch_size: (image, sample) pairs restored at once.
         blend: weight of the restored image against the input in what is written.
         save_every: iterations between two snapshots, 0 for none.
-        strip_metadata: whether EXIF and the colour profile of the input are left out of the outputs.
+        strip_metadata: whether EXIF, XMP and the colour profile of the input are left out of the outputs.
         animate: whether the snapshots become an animation, too.
     """
 

@@ -52,7 +52,7 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
         height, width, _ = run.operator.y_shape(prior.image_shape)
         image = read_image(job.path, (height, width))
     if run.strip_metadata:
-        image = dataclasses.replace(image, icc=None, exif=None)
+        image = dataclasses.replace(image, icc=None, exif=None, xmp=None)
     observed = fit_to_size(image, height, width, run.resize)
     fitted = placed(observed, scale, margin)
     clean = None
