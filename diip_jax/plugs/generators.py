@@ -63,7 +63,12 @@ class Generator:
 
     @property
     def first_evaluations(self) -> int:
-        """Network evaluations in `start` and `init_cache`; here none."""
+        """Network evaluations in `init` and `init_cache`; here none."""
+        return 0
+
+    @property
+    def guess_evaluations(self) -> int:
+        """Network evaluations in `start` where there is a guess; here none."""
         return 0
 
     def fitted(self, image_shape: tuple[int, int, int], images: int, memory: int | None) -> "Generator":
@@ -133,8 +138,11 @@ class DDIM(Generator):
 
     @property
     def first_evaluations(self) -> int:
-        inverted = self.steps if self.begin == "guess" else 0
-        return inverted + (0 if self.refresh == "all" else self.steps)
+        return 0 if self.refresh == "all" else self.steps
+
+    @property
+    def guess_evaluations(self) -> int:
+        return self.steps if self.begin == "guess" else 0
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Image:
         check_image_shape(self.prior, image_shape)
