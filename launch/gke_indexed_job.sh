@@ -7,25 +7,14 @@
 # Takes the images and flags of `python -m diip_jax.launch`; paths are relative to the bucket.
 set -euo pipefail
 
-IMAGE=${IMAGE:?image made from launch/Dockerfile}
-BUCKET=${BUCKET:?bucket of Cloud Storage that holds the images and gets the results}
-NAME=${NAME:-diip-jax}
 # More parts than pods at once even out how long they take, and a pod that is lost loses little.
 PARTS=${PARTS:-64}
 PODS=${PODS:-8}
-# What a pod gets: nvidia.com/gpu, or google.com/tpu with the labels of a node pool of single hosts.
-RESOURCE=${RESOURCE:-nvidia.com/gpu}
-CHIPS=${CHIPS:-1}
-# JSON, as {"cloud.google.com/gke-accelerator": "nvidia-l4"}.
-NODES=${NODES:-"{}"}
-# Of Kubernetes; it needs the right to read and write the bucket.
-SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-default}
-RETRIES=${RETRIES:-3}
-
-# As JSON strings, which YAML reads. Kubernetes would expand $(...) in what the user gives: $$( stands for itself.
-arguments=$(python3 -c 'import json, sys; print(json.dumps([*sys.argv[1:4], sys.argv[4], *(
-    given.replace("$(", "$$(") for given in sys.argv[5:])]))' \
-    python -m diip_jax.launch "--shard=\$(JOB_COMPLETION_INDEX)/$PARTS" --skip_existing --tolerate_failures "$@")
+# For TPUs: RESOURCE=google.com/tpu, and NODES with the labels of a node pool of single hosts.
+source "$(dirname "$0")/kubernetes.sh"
+volumes=$(bucket_volumes)
+command=$(container_command python -m diip_jax.launch "--shard=\$(JOB_COMPLETION_INDEX)/$PARTS" \
+    --skip_existing --tolerate_failures -- "$@")
 
 cat << EOF
 apiVersion: batch/v1
@@ -54,8 +43,7 @@ spec:
           values: [2]
   template:
     metadata:
-      annotations:
-        gke-gcsfuse/volumes: "true"
+      annotations: $BUCKET_ANNOTATIONS
     spec:
       restartPolicy: Never
       # After SIGTERM what is finished is written within 10 seconds.
@@ -65,19 +53,11 @@ spec:
       containers:
         - name: diip-jax
           image: $IMAGE
-          workingDir: /bucket
-          command: $arguments
+          workingDir: $BUCKET_FOLDER
+          command: $command
           resources:
             limits:
               $RESOURCE: $CHIPS
-          volumeMounts:
-            - name: bucket
-              mountPath: /bucket
-      volumes:
-        - name: bucket
-          csi:
-            driver: gcsfuse.csi.storage.gke.io
-            volumeAttributes:
-              bucketName: $BUCKET
-              mountOptions: implicit-dirs
+          volumeMounts: $BUCKET_MOUNTS
+      volumes: $volumes
 EOF

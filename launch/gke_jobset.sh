@@ -7,21 +7,15 @@
 # Takes the images and flags of `python -m diip_jax.launch`; paths are relative to the bucket.
 set -euo pipefail
 
-IMAGE=${IMAGE:?image made from launch/Dockerfile}
-BUCKET=${BUCKET:?bucket of Cloud Storage that holds the images and gets the results}
-NAME=${NAME:-diip-jax}
 # What the node pool is: its accelerator and topology, the hosts of a slice, the chips of a host.
 ACCELERATOR=${ACCELERATOR:-tpu-v5-lite-podslice}
 TOPOLOGY=${TOPOLOGY:-4x4}
 HOSTS=${HOSTS:-4}
 CHIPS=${CHIPS:-4}
-# Of Kubernetes; it needs the right to read and write the bucket.
-SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-default}
-RESTARTS=${RESTARTS:-3}
-
-# As JSON strings, which YAML reads: whatever a name holds, it stays one argument.
-arguments=$(python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' \
-    python -m diip_jax.launch --distributed --skip_existing "$@")
+RESOURCE=google.com/tpu
+source "$(dirname "$0")/kubernetes.sh"
+volumes=$(bucket_volumes)
+command=$(container_command python -m diip_jax.launch --distributed --skip_existing -- "$@")
 
 cat << EOF
 apiVersion: jobset.x-k8s.io/v1alpha2
@@ -34,7 +28,7 @@ metadata:
 spec:
   failurePolicy:
     # The hosts of a slice start together; --skip_existing leaves out what was finished.
-    maxRestarts: $RESTARTS
+    maxRestarts: $RETRIES
   replicatedJobs:
     - name: hosts
       replicas: 1
@@ -45,8 +39,7 @@ spec:
           backoffLimit: 0
           template:
             metadata:
-              annotations:
-                gke-gcsfuse/volumes: "true"
+              annotations: $BUCKET_ANNOTATIONS
             spec:
               restartPolicy: Never
               serviceAccountName: $SERVICE_ACCOUNT
@@ -56,19 +49,11 @@ spec:
               containers:
                 - name: diip-jax
                   image: $IMAGE
-                  workingDir: /bucket
-                  command: $arguments
+                  workingDir: $BUCKET_FOLDER
+                  command: $command
                   resources:
                     limits:
-                      google.com/tpu: $CHIPS
-                  volumeMounts:
-                    - name: bucket
-                      mountPath: /bucket
-              volumes:
-                - name: bucket
-                  csi:
-                    driver: gcsfuse.csi.storage.gke.io
-                    volumeAttributes:
-                      bucketName: $BUCKET
-                      mountOptions: implicit-dirs
+                      $RESOURCE: $CHIPS
+                  volumeMounts: $BUCKET_MOUNTS
+              volumes: $volumes
 EOF

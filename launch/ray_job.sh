@@ -7,23 +7,18 @@
 # Takes the images and flags of `python -m diip_jax.launch`.
 set -euo pipefail
 
-IMAGE=${IMAGE:?image made from launch/Dockerfile with EXTRA=ray,stores,cuda13}
-NAME=${NAME:-diip-jax}
 WORKERS=${WORKERS:-4}
-# What a worker has: nvidia.com/gpu; or google.com/tpu, of which an actor takes one chip.
-RESOURCE=${RESOURCE:-nvidia.com/gpu}
-CHIPS=${CHIPS:-1}
-# JSON, as {"cloud.google.com/gke-accelerator": "nvidia-l4"}.
-NODES=${NODES:-"{}"}
-# Of Kubernetes; it needs the right to read and write the buckets.
-SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-default}
-RETRIES=${RETRIES:-3}
+# The image is made with EXTRA=ray,stores,cuda13. Of RESOURCE=google.com/tpu an actor takes one chip.
+source "$(dirname "$0")/kubernetes.sh"
+# Of a pod, whether it drives or works.
+memory=16Gi
+requests="{\"cpu\": \"4\", \"memory\": \"$memory\"}"
 
 # Quoted for the shell of the entrypoint, then as a JSON string, which YAML reads.
 entrypoint=$(python3 -c 'import json, shlex, sys; print(json.dumps(shlex.join(sys.argv[1:])))' \
     python -m diip_jax.launch --engine=ray --tolerate_failures "$@")
 
-cat << END
+cat << EOF
 apiVersion: ray.io/v1
 kind: RayJob
 metadata:
@@ -45,11 +40,9 @@ spec:
             - name: ray-head
               image: $IMAGE
               resources:
-                requests:
-                  cpu: "4"
-                  memory: 16Gi
+                requests: $requests
                 limits:
-                  memory: 16Gi
+                  memory: $memory
     workerGroupSpecs:
       - groupName: chips
         replicas: $WORKERS
@@ -65,10 +58,8 @@ spec:
               - name: ray-worker
                 image: $IMAGE
                 resources:
-                  requests:
-                    cpu: "4"
-                    memory: 16Gi
+                  requests: $requests
                   limits:
-                    memory: 16Gi
+                    memory: $memory
                     $RESOURCE: $CHIPS
-END
+EOF

@@ -76,6 +76,14 @@ def test_a_local_prior_begins_at_what_the_damage_leaves():
     assert solution.stats["evaluations"] == 3 + 5 + 5 + 2
 
 
+def test_an_inversion_that_does_not_take_place_is_not_counted():
+    given, y = np.zeros((1, 16, 16, 3), np.float32), with_impulses(1)
+    solution = dj.restore(dj.Blind(local_prior(), max_iterations=2), y, u0=given)
+    assert solution.stats["evaluations"] == 3 + 5 + 2
+    problem = dj.Problem(dj.ddim(local_prior(), 500, begin="guess", project_to_sphere=False), max_iterations=2)
+    assert dj.restore(problem, y).stats["evaluations"] == 2 * 2  # nobody guesses: it begins at noise
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -83,6 +84,15 @@ def parsed(arguments):
     return values, values(["launch", *arguments])[1:]
 
 
+def in_the_pod(text, **variables):
+    """What Kubernetes makes of an argument: $(NAME) is a variable where there is one, $$ is $."""
+
+    def known(found):
+        return "$" if found[0] == "$$" else variables.get(found[1], found[0])
+
+    return re.sub(r"\$\$|\$\((\w+)\)", known, text)
+
+
 def test_several_processes(script, tmp_path, three):
     given = [*three, f"--checkpoint={checkpoint()}", f"--output_dir={tmp_path / 'out'}", *SETTINGS]
     done = script("several_processes.sh", *given, PROCESSES="2")
@@ -150,7 +160,7 @@ def test_tpu_pod_installs_this_package_on_every_host(script, program, tmp_path):
 
 
 def test_gke_jobset(script):
-    images = ["photos", 'a "photo": #1.png']
+    images = ["photos", 'a "photo": #1 $(HOME) $$x.png']
     done = script("gke_jobset.sh", *images, "--output_dir=restored", IMAGE="registry/image", BUCKET="bucket", HOSTS="8")
     assert done.returncode == 0, done.stderr
     manifest = yaml.safe_load(done.stdout)
@@ -171,7 +181,7 @@ def test_gke_jobset(script):
     assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": container["workingDir"]}]
     assert job["template"]["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
     assert container["command"][:3] == ["python", "-m", "diip_jax.launch"]
-    values, positional = parsed(container["command"][3:])
+    values, positional = parsed(map(in_the_pod, container["command"][3:]))
     assert positional == images and values.output_dir == "restored"
     assert values.distributed and values.skip_existing
 
@@ -190,7 +200,7 @@ def test_slurm_array(script, program, tmp_path, three):
 
 
 def test_gke_indexed_job(script):
-    images = ["photos", "a $(HOME) 'photo'.png"]
+    images = ["photos", "a $(HOME) 'photo' $$x.png"]
     done = script("gke_indexed_job.sh", *images, "--output_dir=restored", IMAGE="a/b", BUCKET="bucket", PARTS="16")
     assert done.returncode == 0, done.stderr
     manifest = yaml.safe_load(done.stdout)
@@ -201,9 +211,7 @@ def test_gke_indexed_job(script):
     assert ignored == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     [container] = job["template"]["spec"]["containers"]
     assert failed["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [2]}
-    # What Kubernetes makes of it in the pod with number 3.
-    command = [text.replace("$(JOB_COMPLETION_INDEX)", "3").replace("$$(", "$(") for text in container["command"]]
-    values, positional = parsed(command[3:])
+    values, positional = parsed([in_the_pod(text, JOB_COMPLETION_INDEX="3") for text in container["command"][3:]])
     assert positional == images and (values.shard, values.output_dir) == ("3/16", "restored")
     assert values.skip_existing and values.tolerate_failures
 

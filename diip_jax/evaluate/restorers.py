@@ -15,6 +15,7 @@ from diip_jax.evaluate.run import Restorer, Run
 from diip_jax.evaluate.task import Task
 from diip_jax.methods import DreamClean
 from diip_jax.pixels import from_uint8, to_uint8
+from diip_jax.plugs.operators import Operator
 from diip_jax.plugs.rules import Never, Rule
 from diip_jax.prior import Prior, identity_of
 from diip_jax.restore import View, every, restore
@@ -94,8 +95,11 @@ class Loop(Restorer):
     @property
     def evaluations(self) -> int:
         problem = self._problem
-        generator, first = problem.generator, problem.operator.first_evaluations
-        return first + generator.first_evaluations + self.settings.max_iterations * generator.evaluations
+        generator, operator = problem.generator, problem.operator
+        first = operator.first_evaluations + generator.first_evaluations
+        if type(operator).guess is not Operator.guess:
+            first += generator.guess_evaluations
+        return first + self.settings.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
         return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}
