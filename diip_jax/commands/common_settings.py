@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import optax
 
-from diip_jax.ddim import Gradient, Remat
+from diip_jax.ddim_sampling import Gradient, Remat
 from diip_jax.methods import Method
 from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.plugs.optimizers import decay
@@ -126,9 +126,9 @@ class NoiseSettings(Settings):
 
     Attributes:
         stride: delta_t of DDIM (BIRD: 100; 200 halves the time).
-        variant: "code" or "paper", see `diip_jax.ddim.reverse`.
-        gradient: "detached" or "full", see `diip_jax.ddim.reverse`.
-        remat: what the full gradient computes again to save memory, see `diip_jax.ddim.reverse`. "auto" is the first of
+        variant: "code" or "paper", see `diip_jax.reverse`.
+        gradient: "detached" or "full", see `diip_jax.reverse`.
+        remat: what the full gradient computes again to save memory, see `diip_jax.reverse`. "auto" is the first of
             "none", "step" and "block" that fits.
         project: keep z on its sphere (BIRD, Algorithm 1 line 5; DIIP's paper does not say).
         refresh: at how many of the visited timesteps an iteration evaluates the network, by turns, see

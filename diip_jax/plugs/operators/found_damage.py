@@ -21,7 +21,7 @@ class FoundDamage(PictureOperator):
     the restored image, and there is nothing to invert. Backwards, k is as in `SpectralBlur`.
 
     Attributes:
-        prior: a `diip_jax.ddim.Denoiser`.
+        prior: a `diip_jax.ddim_sampling.Denoiser`.
         ridge: of `SpectralBlur`.
     """
 
