@@ -8,7 +8,7 @@ restored = dj.restore(dj.Blind(prior), photos).images   # [N, H, W, C], uint8 or
 from diip_jax import startup as startup  # before what takes time to import
 
 # isort: split
-from diip_jax.ddim import invert, reverse
+from diip_jax.ddim_sampling import invert, reverse
 from diip_jax.degradations import corrupt, degrade
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug

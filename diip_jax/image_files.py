@@ -4,10 +4,14 @@ import glob
 import importlib
 import importlib.util
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from diip_jax.terminal import printable
@@ -142,3 +146,16 @@ def readable_formats() -> list[str]:
             if register is not None:
                 getattr(plugin, register)()
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def archived_images(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The array `images` of an .npz.
+
+    Raises:
+        ImageError: there is no such file, it is damaged or none, or has no such array.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file) as archive:
+            return archive["images"]
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ImageError(path, f"holds no array `images` that can be read ({error})") from error

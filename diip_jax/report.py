@@ -13,11 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diip_jax.image_reading import LoadedImage
 from diip_jax.pixels import to_uint8
+from diip_jax.plots import INK, drawing, set_axes
 
 Picture = NDArray[np.uint8]
 
 _SHOWN_HEIGHT = 256  # pixels below which `comparison` enlarges its images
-_INK, _FAINT, _BLUE, _RED, _GREEN = "#24292f", "#8c959f", "#3b6ea8", "#c4482f", "#3f8f5b"
+_FAINT, _BLUE, _RED, _GREEN = "#8c959f", "#3b6ea8", "#c4482f", "#3f8f5b"
 _PANELS = {
     "loss": ("Loss", True),
     "laplacian_variance": ("Laplacian variance", False),
@@ -42,11 +43,6 @@ def comparison(
     stop_k, selected_k: the iteration at which the image stopped and the one that was returned; None draws no mark.
     Returns uint8 [H, W, 3]. Raises ValueError for no columns or misshapen ones, ImportError if matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('comparison pictures need matplotlib; run: pip install "diip_jax[plots]"') from error
     if not columns:
         raise ValueError("comparison was given no columns, expected at least one (label, image); pass an image")
     images = [_as_rgb(image) for _, image in columns]
@@ -60,13 +56,12 @@ def comparison(
     least = len(traces) * 420 + 2 * edge
     width = max(least, sum(image.shape[1] for image in images) + gap * (len(images) - 1) + 2 * edge)
     height = head + row_height + edge + (28 + panel + foot + 32 if traces else 0)
-    dpi = 100
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    drawn = drawing(width, height, "comparison pictures")
+    figure = drawn.figure
 
     def text(x: float | int, y: float | int, words: str, **style: Any) -> None:  # pixels from the top left
         # A file name may hold a dollar sign: not mathematics.
-        figure.text(x / width, 1 - y / height, words, parse_math=False, color=_INK, **style)
+        figure.text(x / width, 1 - y / height, words, parse_math=False, color=INK, **style)
 
     room = (width - 2 * edge) // 13  # characters of a wide script
     title = title if len(title) <= room else f"{title[: room // 2]}…{title[-room // 2 + 1 :]}"
@@ -92,19 +87,18 @@ def comparison(
                 ncols=len(handles),
                 frameon=False,
                 fontsize=10,
-                labelcolor=_INK,
+                labelcolor=INK,
                 bbox_to_anchor=(0.5, 4 / height),
             )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a file name in a script the font lacks: boxes will do
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        return drawn.picture()
 
 
 def _draw_trace(axes: Any, name: str, values: NDArray[np.float64], stop_k: int | None, selected_k: int | None) -> None:
     """One curve on matplotlib axes with the marks of the stop and of the returned iterate."""
     title, log = _PANELS.get(name, (name.replace("_", " "), False))
-    axes.set_title(title, fontsize=11, color=_INK, loc="left")
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.plot(np.arange(values.size), values, color=_BLUE, linewidth=1.6)
     if log and (values > 0).any():
         axes.set_yscale("log", nonpositive="mask")
@@ -125,10 +119,8 @@ def _draw_trace(axes: Any, name: str, values: NDArray[np.float64], stop_k: int |
         axes.axvline(stop_k, color=_RED, linewidth=1.4, linestyle=(0, (4, 3)), label=f"stopped at k = {stop_k}")
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=_FAINT)
-    axes.set_xlabel("iteration k", fontsize=10, color=_INK)
-    axes.tick_params(which="both", labelsize=9, colors=_INK, color=_FAINT)
-    axes.grid(True, color="#e3e6ea", linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.set_xlabel("iteration k", fontsize=10, color=INK)
+    set_axes(axes, 9, color=_FAINT)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(_FAINT)
@@ -184,13 +176,13 @@ def montage(
     sheet = Image.new("RGB", (int(lefts[-1]), int(tops[-1])), "white")
     draw = ImageDraw.Draw(sheet)
     for n, label in enumerate(column_labels or ()):
-        draw.multiline_text((lefts[n] + widths[n] / 2, top - gap), label, _INK, font, anchor="md", align="center")
+        draw.multiline_text((lefts[n] + widths[n] / 2, top - gap), label, INK, font, anchor="md", align="center")
     for y, row_height, row in zip(tops, heights, grid, strict=False):
         for x, column_width, image in zip(lefts, widths, row, strict=False):
             h, w = image.shape[:2]
             sheet.paste(Image.fromarray(image), (int(x) + (column_width - w) // 2, int(y) + (row_height - h) // 2))
     for n, label in enumerate(row_labels or ()):
-        draw.multiline_text((left - gap, tops[n] + heights[n] / 2), label, _INK, font, anchor="rm", align="right")
+        draw.multiline_text((left - gap, tops[n] + heights[n] / 2), label, INK, font, anchor="rm", align="right")
     return np.asarray(sheet)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from networks import LinearNoise, PredictsNoise, tiny_prior, unchecked
 
-from diip_jax.ddim import invert, reverse
+from diip_jax.ddim_sampling import invert, reverse
 from diip_jax.methods.dreamclean import DreamClean, vps
 from diip_jax.restore import restore
 from diip_jax.schedule import Schedule

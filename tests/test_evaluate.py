@@ -13,10 +13,10 @@ from tasks import brighter, looped
 from diip_jax import metrics
 from diip_jax.commands.settings import BIRDSettings, DIIPSettings
 from diip_jax.evaluate import __main__ as command
-from diip_jax.evaluate.noise_prediction import noise_prediction_errors
 from diip_jax.evaluate.protocols import PROTOCOLS, Entry, Protocol
 from diip_jax.evaluate.protocols.protocol import stopping
 from diip_jax.evaluate.restorers import Classical, Loop
+from diip_jax.noise_prediction import noise_prediction_errors
 from diip_jax.prior import load_prior, random_prior, save_prior
 
 TINY_PROTOCOL = Protocol(

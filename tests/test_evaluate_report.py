@@ -1,6 +1,8 @@
 import dataclasses
 
-from diip_jax.evaluate.report import interval, markdown, overview
+import numpy as np
+
+from diip_jax.evaluate.report import interval, markdown, noise_prediction, overview
 from diip_jax.evaluate.score import Row
 
 BARE = Row("noise", "input (2)", [20.0, 20.0], [0.5, 0.5], [float("inf")] * 2, [])
@@ -79,3 +81,13 @@ def test_the_overview_has_a_row_per_method_and_a_column_per_task():
         ["input (2)", "20.00 / 0.500", "-"],
         ["DIIP (2), robust", "26.00 / 0.750 / 0.250", "21.50 / 0.750"],
     ]
+
+
+def test_the_table_of_noise_prediction_has_means_over_images_and_over_timesteps():
+    errors = np.array([[0.1, 0.3], [0.2, 0.4]])
+    head, rule, means, intervals = noise_prediction("prior, 2 images", np.array([50, 800]), errors).splitlines()
+    assert (head, rule) == ("| t | 50 | 800 | mean |", "| --- | --- | --- | --- |")
+    assert means == "| prior, 2 images | 0.150000 | 0.350000 | 0.250000 |"
+    assert intervals == "| 95 % interval | 0.100000 .. 0.200000 | 0.300000 .. 0.400000 | 0.200000 .. 0.300000 |"
+    *_, of_one = noise_prediction("prior", np.array([50]), np.array([[0.1]])).splitlines()
+    assert of_one == "| 95 % interval | - | - |"

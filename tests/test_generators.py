@@ -8,7 +8,7 @@ import pytest
 from networks import LinearNoise, images, tiny_prior, unchecked
 
 import diip_jax as dj
-from diip_jax.ddim import reverse
+from diip_jax.ddim_sampling import reverse
 from diip_jax.plugs.generators import DDIM, UntrainedNetwork, ddim, to_sphere
 from diip_jax.prior import activation_bytes
 from diip_jax.schedule import Sampler, Schedule

@@ -6,8 +6,7 @@ import torch
 from networks import TINY, tiny_prior, uint8_images
 from torch_networks import diffusers_network, prior_of
 
-from diip_jax.evaluate import noise_prediction
-from diip_jax.evaluate.noise_prediction import noise_of, noise_prediction_errors, timesteps
+from diip_jax.noise_prediction import noise_of, noise_prediction_errors, timesteps
 from diip_jax.schedule import Schedule
 
 T = np.array([50, 400, 800])
@@ -46,21 +45,6 @@ def test_noise_is_standard_normal_and_differs_between_images(faces):
     assert np.abs(correlations - np.eye(len(faces))).max() < 0.15
 
 
-def test_of_a_single_image_there_is_no_interval():
-    *_, intervals = noise_prediction.markdown("prior", np.array([50]), np.array([[0.1]])).splitlines()
-    assert intervals == "| 95 % interval | - | - |"
-
-
 def test_timesteps_follow_the_schedule():
     assert timesteps(Schedule()).tolist() == [50, 100, 200, 400, 600, 800]
     assert timesteps(Schedule(num_timesteps=4000)).tolist() == [200, 400, 800, 1600, 2400, 3200]
-
-
-def test_the_table_has_means_over_images_and_over_timesteps():
-    errors = np.array([[0.1, 0.3], [0.2, 0.4]])
-    head, rule, means, intervals = noise_prediction.markdown(
-        "prior, 2 images", np.array([50, 800]), errors
-    ).splitlines()
-    assert (head, rule) == ("| t | 50 | 800 | mean |", "| --- | --- | --- | --- |")
-    assert means == "| prior, 2 images | 0.150000 | 0.350000 | 0.250000 |"
-    assert intervals == "| 95 % interval | 0.100000 .. 0.200000 | 0.300000 .. 0.400000 | 0.200000 .. 0.300000 |"

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import TINY, images, tiny_prior
+from networks import TINY, tiny_prior
 
-from diip_jax.models import DDPMUNetConfig
 from diip_jax.prediction import check_prediction
 from diip_jax.prior import (
     CheckpointError,
@@ -16,7 +15,6 @@ from diip_jax.prior import (
     bundled_checkpoint,
     identity_of,
     load_prior,
-    param_shapes,
     params_sha256,
     read_card,
     read_metadata,
@@ -51,11 +49,6 @@ def test_bfloat16_storage_rounds_to_eight_bits_and_loads_as_float32(tmp_path):
         np.testing.assert_allclose(a, b, rtol=2**-8)
 
 
-def test_the_published_256_configuration_has_113673219_parameters():
-    model = DDPMUNetConfig(256, (128, 128, 256, 256, 512, 512), (False, False, False, False, True, False))
-    assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model))) == 113_673_219
-
-
 def test_the_bundled_prior_denoises():
     """At t = 200 it must recover most of the noise of a smooth picture: random weights, or swapped ones, would not."""
     prior = load_prior()
@@ -67,22 +60,6 @@ def test_the_bundled_prior_denoises():
     alpha_bar = float(prior.schedule.alpha_bar[200])
     eps = prior.eps(alpha_bar**0.5 * x + (1 - alpha_bar) ** 0.5 * noise, jnp.full(1, 200))
     assert float(jnp.mean((eps - noise) ** 2)) < 0.06
-
-
-def test_bfloat16_compute_is_close_and_keeps_float32_parameters():
-    prior = tiny_prior()
-    x, t = images(2), jnp.array([10, 800])
-    half = prior.with_dtype("bfloat16")
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype("float32")}
-    a, b = np.asarray(prior.eps(x, t)), np.asarray(half.eps(x, t))
-    assert b.dtype == np.float32
-    assert 1e-6 < np.linalg.norm(a - b) / np.linalg.norm(a) < 0.03
-
-
-def test_sizes_that_the_levels_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="images are 16x15: this prior takes sides that are multiples of 2"):
-        tiny_prior().eps(jnp.zeros((1, 16, 15, 3)), jnp.zeros(1))
-    assert tiny_prior().eps(jnp.zeros((1, 6, 10, 3)), jnp.zeros(1)).shape == (1, 6, 10, 3)
 
 
 def _one_line(error):
@@ -207,16 +184,7 @@ def test_a_checkpoint_without_a_word_about_its_sampler_is_sampled_as_birds_code_
     assert load_prior(path).sampler == Sampler()
 
 
-def test_the_same_parameters_read_otherwise_are_another_prior(saved):
-    usual = tiny_prior()
-    others = [
-        dataclasses.replace(usual, prediction="v_prediction"),
-        dataclasses.replace(usual, schedule=Schedule(beta_schedule="cosine")),
-        dataclasses.replace(usual, sampler=Sampler(clip_sample=False)),
-        tiny_prior(seed=1),
-    ]
-    assert identity_of(usual) == params_sha256(usual.params)
-    assert len({identity_of(prior) for prior in [usual, *others]}) == 5
+def test_a_prior_is_the_same_after_it_was_stored(saved):
     prior, path = saved
     assert identity_of(load_prior(path)) == identity_of(prior)
 

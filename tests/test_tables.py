@@ -8,7 +8,7 @@ from tasks import Brighter, brighter, looped
 from diip_jax.commands.settings import DIIPSettings
 from diip_jax.evaluate import tables
 from diip_jax.evaluate.run import Store
-from diip_jax.evaluate.tables import Study, compute, duration, jobs_of, table
+from diip_jax.evaluate.tables import Study, compute, jobs_of, table
 from diip_jax.evaluate.task import corrupted
 
 CLEAN = uint8_images(3)
@@ -52,11 +52,6 @@ def test_the_time_that_is_left_goes_by_network_evaluations(tmp_path, monkeypatch
     half = [*jobs_of([brighter(7, 2, "a"), brighter(7, 2, "b")], ["noise"], study)]
     compute(half, study, lines.append)
     assert lines[4] == "1 runs to compute"
-
-
-@pytest.mark.parametrize("seconds, words", [(5.4, "5 s"), (90.0, "2 min"), (3600.0 * 3 + 60 * 12, "3 h 12 min")])
-def test_durations_are_for_people(seconds, words):
-    assert duration(seconds) == words
 
 
 @pytest.fixture(scope="module")

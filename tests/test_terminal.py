@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diip_jax import terminal
-from diip_jax.terminal import Forgiving, printable, say
+from diip_jax.terminal import Forgiving, duration, printable, say
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,3 +87,8 @@ def test_open_descriptors_are_left_alone():
     before = [os.fstat(n) for n in range(3)]
     terminal.occupy_standard_descriptors()
     assert [os.fstat(n) for n in range(3)] == before
+
+
+@pytest.mark.parametrize("seconds, words", [(5.4, "5 s"), (90.0, "2 min"), (3600.0 * 3 + 60 * 12, "3 h 12 min")])
+def test_durations_are_for_people(seconds, words):
+    assert duration(seconds) == words

@@ -31,7 +31,7 @@ from diip_jax.bench.measure import iteration_flops, without_network
 from diip_jax.bench.slots import fixed_batches, refilled_slots, spread_stops
 from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
 from diip_jax.bench.training import step_flops, training_step
-from diip_jax.ddim import Gradient, Remat
+from diip_jax.ddim_sampling import Gradient, Remat
 from diip_jax.methods import DIIP
 from diip_jax.plugs.rules import Never
 from diip_jax.prior import Prior

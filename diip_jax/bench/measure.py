@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Image, PRNGKey
-from diip_jax.ddim import visited_steps
+from diip_jax.ddim_sampling import visited_steps
 from diip_jax.methods import DIIP
 from diip_jax.plug import plug
 from diip_jax.plugs.generators import DDIM

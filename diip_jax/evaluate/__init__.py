@@ -9,7 +9,6 @@
     tables        the runs that tables need, computed and scored
     figures       curves and grids of images
     spread        several restorations of an image
-    noise_prediction  how well a prior predicts noise
 
 The command is `python -m diip_jax.evaluate`; `examples/own_pairs.py` does the same in Python.
 """

@@ -38,22 +38,22 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import flags
 
 from diip_jax import command, startup
 from diip_jax.degradations import CORRUPTIONS
-from diip_jax.evaluate import figures, noise_prediction, spread
-from diip_jax.evaluate.protocols import PROTOCOLS, Entry, Protocol, advised
-from diip_jax.evaluate.report import markdown, overview
+from diip_jax.evaluate import figures, report, spread
+from diip_jax.evaluate.protocols import PROTOCOLS, Protocol, advised
 from diip_jax.evaluate.restorers import Samples
 from diip_jax.evaluate.run import Store
 from diip_jax.evaluate.tables import Study, compute, jobs_of, table
 from diip_jax.evaluate.task import Task, corrupted, pairs, read_clean
 from diip_jax.images import check_writable, write_image, write_json, write_text
 from diip_jax.metrics import lpips
+from diip_jax.noise_prediction import noise_prediction_errors, timesteps
 from diip_jax.prior import Prior, bundled_checkpoint
 from diip_jax.terminal import printable, say
 
@@ -68,19 +68,6 @@ _NOT_WITH = {
     "samples": "protocol entry degraded figures pictures cell",
     "degraded": "tasks severity",
 }
-
-
-class _Selection(NamedTuple):
-    """A protocol, or a part of it.
-
-    Attributes:
-        name: of its files. Those of a part do not overwrite those of the whole.
-    """
-
-    name: str
-    protocol: Protocol
-    entries: Sequence[Entry]
-    tasks: Sequence[str]
 
 
 def _flag_values() -> flags.FlagValues:
@@ -108,12 +95,10 @@ def _evaluate(values: flags.FlagValues) -> None:
     if not values.images:
         raise command.UsageError("--images is missing: give a folder, a glob or an .npz of clean images")
     for mode, names in _NOT_WITH.items():
-        given = [f"--{name}" for name in names.split() if values[name].present] if values[mode].value else []
-        if given:
-            raise command.UsageError(f"{', '.join(given)}: no effect with --{mode}; leave it out")
-    of_figures = [f"--{name}" for name in ("pictures", "cell") if values[name].present and not values.figures]
-    if of_figures:
-        raise command.UsageError(f"{', '.join(of_figures)}: no effect without --figures; leave it out")
+        if values[mode].value:
+            _refuse(values, names, f"no effect with --{mode}; leave it out")
+    if not values.figures:
+        _refuse(values, "pictures cell", "no effect without --figures; leave it out")
     tell = _noise_prediction if values.prior else _samples if values.samples else _tables
     try:
         tell(values)
@@ -121,14 +106,19 @@ def _evaluate(values: flags.FlagValues) -> None:
         raise command.UsageError(str(error)) from error
 
 
+def _refuse(values: flags.FlagValues, names: str, why: str) -> None:
+    given = [f"--{name}" for name in names.split() if values[name].present]
+    if given:
+        raise command.UsageError(f"{', '.join(given)}: {why}")
+
+
 def _noise_prediction(values: flags.FlagValues) -> None:
     seed = _one_seed(values, "--prior")
     prior = command.prior_of(values)
-    clean = _clean(values, prior)
-    t = noise_prediction.timesteps(prior.schedule)
-    errors = noise_prediction.noise_prediction_errors(prior, clean, t, seed)
+    clean, t = _clean(values, prior), timesteps(prior.schedule)
     name = Path(values.checkpoint or bundled_checkpoint()).name
-    _tell(noise_prediction.markdown(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
+    errors = noise_prediction_errors(prior, clean, t, seed)
+    _tell(report.noise_prediction(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
 
 
 def _samples(values: flags.FlagValues) -> None:
@@ -150,53 +140,49 @@ def _samples(values: flags.FlagValues) -> None:
 
 
 def _tables(values: flags.FlagValues) -> None:
-    selections = _selections(values)
-    study = _study(values, [task for each in selections for task in each.tasks], perceptual=not values.figures)
+    selected = _selected(values)
+    study = _study(values, [task for each in selected.values() for task in each.tasks], perceptual=not values.figures)
     side = max(study.prior.image_shape[:2])
     if values.figures and values.cell < side:
         raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
-    jobs = {each.name: jobs_of(each.entries, each.tasks, study) for each in selections}
+    jobs = {name: jobs_of(each.entries, each.tasks, study) for name, each in selected.items()}
     compute([job for of_one in jobs.values() for job in of_one], study, _report)
-    for each in selections:
-        path = _folder(values) / each.name
+    for n, (name, protocol) in enumerate(selected.items()):
+        path = _folder(values) / name
         if values.figures:
-            of_first = [job for job in jobs[each.name] if job.seed == _seeds(values)[0]]
-            drawn = figures.draw(of_first, study, values.pictures, values.cell, each.protocol.curves)
-            for name, picture in drawn.items():
-                write_image(f"{path}-{name}.png", picture)
-                _tell(printable(f"{path}-{name}.png"))
+            of_first = [job for job in jobs[name] if job.seed == _seeds(values)[0]]
+            drawn = figures.draw(of_first, study, values.pictures, values.cell, protocol.curves)
+            for figure, picture in drawn.items():
+                write_image(f"{path}-{figure}.png", picture)
+                _tell(printable(f"{path}-{figure}.png"))
             continue
-        rows = table(jobs[each.name], each.tasks, study)
-        text = f"{overview(rows)}\n{markdown(rows)}"
+        rows = table(jobs[name], protocol.tasks, study)
+        text = f"{report.overview(rows)}\n{report.markdown(rows)}"
         write_text(f"{path}.md", text)
         write_json(f"{path}.json", [dataclasses.asdict(row) for row in rows])
-        if len(selections) > 1:
-            _tell(f"## {each.name}\n\n")
-        _tell(text if each is selections[-1] else f"{text}\n")
+        _tell(text if len(selected) == 1 else f"{chr(10) * bool(n)}## {name}\n\n{text}")
 
 
-def _selections(values: flags.FlagValues) -> list[_Selection]:
-    """The protocols that the flags name, with the entries and tasks of each."""
-    if values.protocol != _ALL:
-        return [_selection(values, values.protocol)]
-    given = [f"--{name}" for name in ("tasks", "entry") if values[name].present]
-    if given:
-        raise command.UsageError(f"{', '.join(given)}: protocols differ in it; name one with --protocol")
-    return [_selection(values, name) for name in PROTOCOLS]
+def _selected(values: flags.FlagValues) -> dict[str, Protocol]:
+    """The protocols that the flags name, or parts of them, by the names of their files."""
+    if values.protocol == _ALL:
+        _refuse(values, "tasks entry", "protocols differ in it; name one with --protocol")
+    return dict(_part(values, name) for name in (PROTOCOLS if values.protocol == _ALL else [values.protocol]))
 
 
-def _selection(values: flags.FlagValues, name: str) -> _Selection:
-    protocol = PROTOCOLS[name]
-    entries = [entry for entry in protocol.entries if not values.entry or entry.name in values.entry]
+def _part(values: flags.FlagValues, name: str) -> tuple[str, Protocol]:
+    """(name, protocol), where files of a part do not overwrite those of the whole."""
+    protocol, seeds = PROTOCOLS[name], _seeds(values)
+    entries = tuple(entry for entry in protocol.entries if not values.entry or entry.name in values.entry)
     if len(entries) < len(set(values.entry)) or not entries:
         expected = "; ".join(entry.name for entry in protocol.entries)
         raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
     tasks = [_PAIRS] if values.degraded else _tasks(values, protocol.tasks, protocol.possible)
-    parts = [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
-    severity = [] if values.severity is None else [f"severity{values.severity}"]
-    seeds = [] if _seeds(values) == [0] else [f"seeds{'_'.join(map(str, _seeds(values)))}"]
-    own = [_PAIRS] if values.degraded else []
-    return _Selection("-".join([name, *own, *severity, *seeds, *parts]), protocol, entries, tasks)
+    parts = [name, _PAIRS] if values.degraded else [name]
+    parts += [] if values.severity is None else [f"severity{values.severity}"]
+    parts += [] if seeds == [0] else [f"seeds{'_'.join(map(str, seeds))}"]
+    parts += [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
+    return "-".join(parts), dataclasses.replace(protocol, entries=entries, tasks=tuple(tasks))
 
 
 def _tasks(values: flags.FlagValues, default: Sequence[str], possible: Sequence[str]) -> Sequence[str]:

@@ -26,15 +26,12 @@ def non_local_means(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
     means denoising for preserving textures") sets its fast mode.
     """
 
-    def restored(image: Float64[np.ndarray, "H W C"]) -> np.ndarray:
-        sigma = noise_level(image)
-        if sigma < _ROUNDING:
-            return image
+    def denoised(image: np.ndarray, sigma: float) -> np.ndarray:
         return _restoration().denoise_nl_means(
             image, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
         )
 
-    return _each(restored, y)
+    return _each_noisy(denoised, y)
 
 
 def total_variation(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W C"]:
@@ -45,17 +42,14 @@ def total_variation(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
     w <- w sigma / rms(u - y) (section 4), 10 steps from w = sigma.
     """
 
-    def restored(image: Float64[np.ndarray, "H W C"]) -> np.ndarray:
-        sigma = noise_level(image)
-        if sigma < _ROUNDING:
-            return image
+    def denoised(image: np.ndarray, sigma: float) -> np.ndarray:
         weight = sigma
         for _ in range(10):
             u = _restoration().denoise_tv_chambolle(image, weight=weight, channel_axis=-1)
             weight *= sigma / np.sqrt(np.mean((u - image) ** 2))
         return u
 
-    return _each(restored, y)
+    return _each_noisy(denoised, y)
 
 
 def unsupervised_wiener(y: UInt8[np.ndarray, "n H W C"], psf_sigma: float = 1.0) -> UInt8[np.ndarray, "n H W C"]:
@@ -97,6 +91,11 @@ def noise_level(image: Float64[np.ndarray, "H W C"]) -> float:
         warnings.simplefilter("ignore", RuntimeWarning)  # the median of no coefficient at all
         estimate = _restoration().estimate_sigma(image, average_sigmas=True, channel_axis=-1)
     return float(np.nan_to_num(estimate))
+
+
+def _each_noisy(denoised: Callable[[np.ndarray, float], np.ndarray], y: np.ndarray) -> np.ndarray:
+    """`_each` through a function of an image and its noise level, where that shows."""
+    return _each(lambda image: image if (sigma := noise_level(image)) < _ROUNDING else denoised(image, sigma), y)
 
 
 def _each(restored: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> np.ndarray:

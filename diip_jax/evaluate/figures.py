@@ -1,7 +1,6 @@
 """Figures of the evaluation as pictures: grids of restored images, iterates, and curves over the iterations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +10,13 @@ from diip_jax.evaluate.tables import Job, Study
 from diip_jax.evaluate.task import Task
 from diip_jax.metrics import psnr
 from diip_jax.pixels import from_uint8
+from diip_jax.plots import INK, drawing, set_axes
 from diip_jax.plugs.rules import laplacian_variance
 from diip_jax.report import montage
 
 # The colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_INK = "#24292f"
-_PANEL = 3.2, 2.5  # inches, width and height
-DPI = 100
+_PANEL = 320, 250  # pixels, width and height
 
 # What is drawn: name, title, log scale.
 _QUANTITIES = (
@@ -92,47 +90,34 @@ def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Ru
         ValueError: no runs, or more methods than colours.
         ImportError: matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('curves need matplotlib; run: pip install "diip_jax[plots]"') from error
     methods = list(dict.fromkeys(method for of_task in runs.values() for method in of_task))
     if not 1 <= len(methods) <= len(_COLOURS):
         raise ValueError(f"curves of {len(methods)} methods: expected 1 .. {len(_COLOURS)}")
-    size = _PANEL[0] * len(runs), _PANEL[1] * len(_QUANTITIES)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(len(_QUANTITIES), len(runs), squeeze=False)
+    width, height = _PANEL[0] * len(runs), _PANEL[1] * len(_QUANTITIES)
+    drawn = drawing(width, height, "curves", layout="constrained")
+    panels = drawn.figure.subplots(len(_QUANTITIES), len(runs), squeeze=False)
     for column, (name, of_task) in enumerate(runs.items()):
         curves = {method: curves_of(tasks[name], run) for method, run in of_task.items()}
         levels = levels_of(tasks[name])
-        panels[0, column].set_title(name, fontsize=11, color=_INK)
-        panels[-1, column].set_xlabel("iteration", fontsize=10, color=_INK)
+        panels[0, column].set_title(name, fontsize=11, color=INK)
+        panels[-1, column].set_xlabel("iteration", fontsize=10, color=INK)
         for axes, (quantity, title, log) in zip(panels[:, column], _QUANTITIES, strict=True):
             for method, values in curves.items():
                 colour = _COLOURS[methods.index(method)]
                 axes.plot(1 + np.arange(len(values[quantity])), values[quantity], color=colour, label=method)
             for label, level in levels.get(quantity, {}).items():
                 style = {"input": "--", "clean": ":"}[label]
-                axes.axhline(level, color=_INK, linewidth=1, linestyle=style, label=label)
-            _set_axes(axes, log)
+                axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=label)
+            axes.set_xscale("log")
+            if log:
+                axes.set_yscale("log", nonpositive="mask")
+            set_axes(axes, 8)
             if column == 0:
-                axes.set_ylabel(title, fontsize=10, color=_INK)
+                axes.set_ylabel(title, fontsize=10, color=INK)
     # The last row has every line.
     handles, labels = panels[-1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _set_axes(axes: Any, log: bool) -> None:
-    axes.set_xscale("log")
-    if log:
-        axes.set_yscale("log", nonpositive="mask")
-    axes.tick_params(which="both", labelsize=8, colors=_INK)
-    axes.grid(True, color="#e3e6ea", linewidth=0.8)
-    axes.set_axisbelow(True)
+    drawn.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    return drawn.picture()
 
 
 def iterates_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Run]], cell: int) -> np.ndarray:

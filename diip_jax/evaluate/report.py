@@ -1,24 +1,11 @@
 """Scores as tables in markdown: means over the images, and 95 % bootstrap intervals."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from diip_jax.evaluate.score import Row
 from diip_jax.metrics import mean_interval
-
-
-class _Column(NamedTuple):
-    """A column: what a row shows in it, and whether a row has something to show.
-
-    A column that is not `always` there is left out where no row has anything to show.
-    """
-
-    head: str
-    text: Callable[[Row], str]
-    has: Callable[[Row], bool]
-    always: bool = False
 
 
 def interval(values: Sequence[float] | np.ndarray, digits: int) -> str:
@@ -28,41 +15,41 @@ def interval(values: Sequence[float] | np.ndarray, digits: int) -> str:
     return f"{mean} [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(high) else mean
 
 
+def _distance(row: Row) -> str:
+    return "" if np.isinf(row.distance).all() else f"{np.mean(row.distance):.2f}"
+
+
 def _lpips_gap(row: Row) -> str:
     """In percent of the best LPIPS."""
     best = np.mean(row.lpips) - np.mean(row.lpips_gap)
     return f"{interval(row.lpips_gap, 3)} ({100 * np.mean(row.lpips_gap) / best:.0f} %)"
 
 
-def _distance(row: Row) -> bool:
-    return not np.isinf(row.distance).all()
-
-
-_COLUMNS = (
-    _Column("task", lambda row: row.task, lambda row: True, always=True),
-    _Column("method", lambda row: row.method, lambda row: True, always=True),
-    _Column("PSNR (dB)", lambda row: interval(row.psnr, 2), lambda row: True, always=True),
-    _Column("SSIM", lambda row: interval(row.ssim, 3), lambda row: True, always=True),
-    _Column("LPIPS", lambda row: interval(row.lpips, 3), lambda row: bool(row.lpips)),
-    _Column("PSNR to input (dB)", lambda row: f"{np.mean(row.distance):.2f}", _distance, always=True),
-    _Column("below the best PSNR (dB)", lambda row: interval(row.psnr_gap, 2), lambda row: bool(row.psnr_gap)),
-    _Column("above the best LPIPS", _lpips_gap, lambda row: bool(row.lpips_gap)),
-    _Column("median iterate", lambda row: f"{np.median(row.k):.0f}", lambda row: bool(row.k), always=True),
-    _Column("stopped before the end", lambda row: f"{100 * row.stopped:.0f} %", lambda row: bool(row.k), always=True),
-    _Column("s / image", lambda row: f"{np.mean(row.seconds):.3g}", lambda row: bool(row.seconds)),
-    _Column("evaluations / image", lambda row: f"{np.mean(row.evaluations):.0f}", lambda row: any(row.evaluations)),
-    _Column("memory (MB)", lambda row: f"{(row.memory_bytes or 0) / 1e6:.0f}", lambda row: bool(row.memory_bytes)),
-    _Column("kernel correlation", lambda row: interval(row.kernel, 2), lambda row: bool(row.kernel)),
-    _Column("std over seeds (dB)", lambda row: f"{row.seed_spread:.2f}", lambda row: row.seed_spread is not None),
+# What a row shows, "" where it has nothing to show; and whether the column is there also where no row has.
+_COLUMNS: tuple[tuple[str, Callable[[Row], str], bool], ...] = (
+    ("task", lambda row: row.task, True),
+    ("method", lambda row: row.method, True),
+    ("PSNR (dB)", lambda row: interval(row.psnr, 2), True),
+    ("SSIM", lambda row: interval(row.ssim, 3), True),
+    ("LPIPS", lambda row: interval(row.lpips, 3) if row.lpips else "", False),
+    ("PSNR to input (dB)", _distance, True),
+    ("below the best PSNR (dB)", lambda row: interval(row.psnr_gap, 2) if row.psnr_gap else "", False),
+    ("above the best LPIPS", lambda row: _lpips_gap(row) if row.lpips_gap else "", False),
+    ("median iterate", lambda row: f"{np.median(row.k):.0f}" if row.k else "", True),
+    ("stopped before the end", lambda row: f"{100 * row.stopped:.0f} %" if row.k else "", True),
+    ("s / image", lambda row: f"{np.mean(row.seconds):.3g}" if row.seconds else "", False),
+    ("evaluations / image", lambda row: f"{np.mean(row.evaluations):.0f}" if any(row.evaluations) else "", False),
+    ("memory (MB)", lambda row: f"{row.memory_bytes / 1e6:.0f}" if row.memory_bytes else "", False),
+    ("kernel correlation", lambda row: interval(row.kernel, 2) if row.kernel else "", False),
+    ("std over seeds (dB)", lambda row: "" if row.seed_spread is None else f"{row.seed_spread:.2f}", False),
 )
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as a table; "-" where a row has no such value, no column where no row has one."""
-    columns = [column for column in _COLUMNS if column.always or any(column.has(row) for row in rows)]
-    lines = [[column.head for column in columns], ["---"] * len(columns)]
-    lines += [[column.text(row) if column.has(row) else "-" for column in columns] for row in rows]
-    return piped(lines)
+    columns = [(head, [text(row) for row in rows], always) for head, text, always in _COLUMNS]
+    shown = [(head, [text or "-" for text in texts]) for head, texts, always in columns if always or any(texts)]
+    return piped([head for head, _ in shown], zip(*(texts for _, texts in shown), strict=True))
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -72,11 +59,19 @@ def overview(rows: Sequence[Row]) -> str:
     for row in rows:
         lpips = f" / {np.mean(row.lpips):.3f}" if row.lpips else ""
         cells.setdefault(row.method, {})[row.task] = f"{np.mean(row.psnr):.2f} / {np.mean(row.ssim):.3f}{lpips}"
-    lines = [["method", *tasks], ["---"] * (1 + len(tasks))]
-    lines += [[method, *(of_tasks.get(task, "-") for task in tasks)] for method, of_tasks in cells.items()]
-    return piped(lines)
+    lines = ([method, *(of_tasks.get(task, "-") for task in tasks)] for method, of_tasks in cells.items())
+    return piped(["method", *tasks], lines)
 
 
-def piped(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as markdown has them."""
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def noise_prediction(name: str, t: np.ndarray, errors: np.ndarray) -> str:
+    """A prior's errors `[N, len(t)]` as a table: at each timestep and over all, the mean over images, its interval."""
+    columns = [*errors.T, errors.mean(axis=1)]
+    intervals = (mean_interval(column) for column in columns)
+    means = [name, *(f"{column.mean():.6f}" for column in columns)]
+    known = ["95 % interval", *(f"{low:.6f} .. {high:.6f}" if high < np.inf else "-" for low, high in intervals)]
+    return piped(["t", *map(str, t), "mean"], [means, known])
+
+
+def piped(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lines of cells under a head, as markdown has them."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))

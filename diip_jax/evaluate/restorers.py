@@ -15,10 +15,9 @@ from diip_jax.evaluate.run import Restorer, Run
 from diip_jax.evaluate.task import Task
 from diip_jax.methods import DreamClean
 from diip_jax.pixels import from_uint8, to_uint8
-from diip_jax.plugs.operators import Operator
 from diip_jax.plugs.rules import Never, Rule
 from diip_jax.prior import Prior, identity_of
-from diip_jax.restore import View, every, restore
+from diip_jax.restore import Solution, View, every, restore
 from diip_jax.solve.cost import compile_loop, sampler_memory
 from diip_jax.solve.inputs import estimated
 from diip_jax.solve.problem import Problem, Result
@@ -47,43 +46,42 @@ class Loop(Restorer):
         problem, (y, known) = self._problem, self._given(task)
         kernel = ("kernel",) if "kernel" in estimated(problem.operator, self.prior.image_shape) else ()
         save = ("loss", "laplacian_variance", *kernel)
-        iterates, evaluations, seconds = [], [], []
+        kept: list[tuple[float, np.ndarray, np.ndarray]] = []  # seconds, iterates, evaluations
         ended = time.monotonic()
 
         def keep(seen: View) -> None:
             nonlocal ended
-            seconds.append(time.monotonic() - ended)
-            iterates.append(to_uint8(seen.current()))
-            evaluations.append(seen.evaluations)
+            seconds = time.monotonic() - ended
+            kept.append((seconds, to_uint8(seen.current()), seen.evaluations))
             ended = time.monotonic()
 
-        solution = restore(problem, y, known, seed=seed, save=save, callback=every(1, keep))
+        def run() -> Solution:
+            return restore(problem, y, known, seed=seed, save=save, callback=every(1, keep))
+
+        solution = run()
         program = compile_loop(problem, from_uint8(y), known, save)
-        if not iterates:  # all were settled before the first; again, for the time without compiling
-            iterates, seconds = (
-                [to_uint8(solution.images)],
-                [restore(problem, y, known, seed=seed, save=save, callback=every(1, keep)).stats["seconds"]],
-            )
-            evaluations = [solution.stats["evaluations"][:, 0]]
+        if not kept:  # all were settled before the first; again, for the time without compiling
+            kept = [(run().stats["seconds"], to_uint8(solution.images), solution.stats["evaluations"][:, 0])]
         # The first iteration waits for the compiler. Where all images have diverged there are no more.
-        usual, length = np.median(seconds[1:] or seconds) / len(task), self.settings.max_iterations
-        lacking = length - len(iterates)
+        usual = np.median([seconds for seconds, *_ in kept[1:] or kept]) / len(task)
+        length = self.settings.max_iterations
+        kept += (length - len(kept)) * kept[-1:]
         # What is settled has no iterates: it is the same at all of them, with nothing left to fit.
         settled = solution.result[:, 0] == Result.SETTLED
         of_all: dict[str, Any] = {"loss": 0.0, "laplacian_variance": 0.0}
-        of_all |= {name: solution.operator[name] for name in kernel}
+        of_all |= {name: solution.operator[name][:, :, None] for name in kernel}
         traces = {
-            name: np.where(settled.reshape(-1, *[1] * (trace.ndim - 1)), of_all[name], trace)
+            name: np.where(settled.reshape(-1, *[1] * (trace.ndim - 1)), of_all[name], trace)[:, 0]
             for name, trace in solution.traces.items()
         }
         return Run(
-            images=np.stack(iterates + lacking * iterates[-1:], axis=1),
-            evaluations=np.stack(evaluations + lacking * evaluations[-1:], axis=1),
+            images=np.stack([iterates for _, iterates, _ in kept], axis=1),
+            evaluations=np.stack([evaluations for *_, evaluations in kept], axis=1),
             seconds=usual * np.where(settled[:, None], 1, 1 + np.arange(length)),
             memory_bytes=np.full(len(task), program.devices * program.memory_bytes),
-            loss=traces["loss"][:, 0],
-            laplacian_variance=traces["laplacian_variance"][:, 0],
-            kernels=traces["kernel"][:, 0] if kernel else None,
+            loss=traces["loss"],
+            laplacian_variance=traces["laplacian_variance"],
+            kernels=traces.get("kernel"),
         )
 
     @property
@@ -97,8 +95,6 @@ class Loop(Restorer):
         problem = self._problem
         generator, operator = problem.generator, problem.operator
         first = operator.first_evaluations + generator.first_evaluations
-        if type(operator).guess is not Operator.guess:
-            first += generator.guess_evaluations
         return first + self.settings.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:

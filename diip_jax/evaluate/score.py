@@ -83,9 +83,11 @@ def replay(rule: Rule, run: Run, seen: np.ndarray) -> Replay:
     Args:
         seen: the observations as rules are shown them, see `Restorer.seen`.
     """
-    verdict, iterations = _replayed(rule, (run.images, run.loss, run.laplacian_variance, seen))
-    selected, fired = np.asarray(verdict.chosen.k), np.asarray(verdict.stop)
-    return Replay(selected, fired, to_uint8(verdict.chosen.image), np.asarray(iterations))
+    (fired, _, chosen), iterations = _replayed(rule, (run.images, run.loss, run.laplacian_variance, seen))
+    return Replay(np.asarray(chosen.k), np.asarray(fired), to_uint8(chosen.image), np.asarray(iterations))
+
+
+_Carry: TypeAlias = tuple[Any, Verdict, jax.Array]
 
 
 @jax.jit
@@ -96,10 +98,10 @@ def _replayed(rule: Rule, given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
     def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
         iterates, loss, sharpness, observed = given
 
-        def goes_on(carry: tuple[Any, Verdict, jax.Array]) -> jax.Array:
+        def goes_on(carry: _Carry) -> jax.Array:
             return ~carry[1].stop & (carry[2] < length)
 
-        def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
+        def step(carry: _Carry) -> _Carry:
             state, _, k = carry
             state, verdict = rule.judge(state, Observation(k, loss[k], sharpness[k], from_uint8(iterates[k])))
             return state, verdict, k + 1
@@ -158,20 +160,16 @@ def score(
     rows = {}
     for stop, (k, fired, images, iterations) in stops.items():
         row = quality(task, f"{name}, {stop}", images, perceptual)
-        row = replace(row, k=k.tolist(), stopped=float(fired.mean()), kernel=_kernels(task, run, k))
+        row = replace(row, k=k.tolist(), stopped=float(fired.mean()))
+        if run.kernels is not None and "kernel" in task.known:
+            found = zip(run.kernels[every, k], task.known["kernel"], strict=True)
+            row = replace(row, kernel=[kernel_correlation(*pair) for pair in found])
         if iterations is not None:
             row = replace(_with_cost(row, run, iterations - 1), iterations=iterations.tolist())
         rows[stop] = row
     for stop in rules:
         rows[stop] = _with_gaps(rows[stop], rows["oracle stop"], rows.get("LPIPS oracle stop"))
     return list(rows.values())
-
-
-def _kernels(task: Task, run: Run, k: np.ndarray) -> list[float]:
-    if run.kernels is None or "kernel" not in task.known:
-        return []
-    found = run.kernels[np.arange(len(k)), k]
-    return [kernel_correlation(*pair) for pair in zip(found, task.known["kernel"], strict=True)]
 
 
 def _with_cost(row: Row, run: Run, k: np.ndarray) -> Row:

@@ -35,22 +35,20 @@ def spread_of(task: str, method: str, samples: np.ndarray, clean: np.ndarray) ->
     """
     in_range = from_uint8(samples, np.float64)
     means, truth = in_range.mean(axis=1), from_uint8(clean, np.float64)
-    deviation = [spread(each) for each in in_range]
-    error = np.sqrt(((means - truth) ** 2).mean(axis=-1))
-    return Spread(
-        task,
-        method,
-        one=np.array([np.mean([psnr(s, c) for s in each]) for each, c in zip(samples, clean, strict=True)]),
-        mean=np.array([psnr(m, c) for m, c in zip(means, truth, strict=True)]),
-        correlation=np.array([np.corrcoef(d.ravel(), e.ravel())[0, 1] for d, e in zip(deviation, error, strict=True)]),
-    )
+    errors = np.sqrt(((means - truth) ** 2).mean(axis=-1))
+    one = [np.mean([psnr(sample, c) for sample in of_image]) for of_image, c in zip(samples, clean, strict=True)]
+    mean = [psnr(m, c) for m, c in zip(means, truth, strict=True)]
+    correlation = [
+        np.corrcoef(spread(each).ravel(), error.ravel())[0, 1] for each, error in zip(in_range, errors, strict=True)
+    ]
+    return Spread(task, method, np.array(one), np.array(mean), np.array(correlation))
 
 
 def markdown(rows: list[Spread], samples: int) -> str:
     """The table: means over the images, 95 % bootstrap intervals of the gain and the correlation."""
     head = ["task", "method", "images", "PSNR of one (dB)", f"PSNR of the mean of {samples} (dB)", "gain (dB)"]
-    lines = [[*head, "correlation of spread and error"], ["---"] * (len(head) + 1)]
+    lines = []
     for row in rows:
         values = [row.task, row.method, str(len(row.one)), f"{row.one.mean():.2f}", f"{row.mean.mean():.2f}"]
         lines.append([*values, interval(row.mean - row.one, 2), interval(row.correlation, 2)])
-    return piped(lines)
+    return piped([*head, "correlation of spread and error"], lines)

@@ -13,6 +13,7 @@ from diip_jax.evaluate.run import Restorer, Run, Store
 from diip_jax.evaluate.score import Row, pooled, quality, replay, score
 from diip_jax.evaluate.task import Task
 from diip_jax.prior import Prior
+from diip_jax.terminal import duration
 
 _REPORT_EVERY = 60.0  # seconds
 
@@ -64,13 +65,13 @@ class Job:
 
 def jobs_of(entries: Sequence[Entry], tasks: Sequence[str], study: Study) -> list[Job]:
     """What entries and tasks make: entry by entry, so that an interrupted run has whole entries."""
-    jobs = [
-        (entry, entry.restorer(name, study.prior), task[: entry.images], seed)
+    return [
+        Job(entry, restorer, task[: entry.images], seed)
         for entry in entries
         for name in tasks
+        if (restorer := entry.restorer(name, study.prior)) is not None
         for seed, task in study.tasks[name].items()
     ]
-    return [Job(entry, restorer, task, seed) for entry, restorer, task, seed in jobs if restorer is not None]
 
 
 def compute(
@@ -87,12 +88,11 @@ def compute(
     files: set[Path] = set()  # that an earlier job makes
     # What is cheap comes first: a package that is missing shows at once.
     for job in sorted(jobs, key=_work):
-        new = {
-            path: n for path, n in study.store.missing(job.restorer, job.task, job.seed).items() if path not in files
-        }
-        files |= {*new}
+        missing = study.store.missing(job.restorer, job.task, job.seed)
+        new = sum(images for path, images in missing.items() if path not in files)
+        files |= {*missing}
         if new:
-            left[job] = sum(new.values())
+            left[job] = new
     if not left:
         return
     report(f"{len(left)} runs to compute")
@@ -117,14 +117,6 @@ def _work(job: Job) -> int:
     return max(1, job.restorer.evaluations)
 
 
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, for people."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def table(jobs: Sequence[Job], tasks: Sequence[str], study: Study) -> list[Row]:
     """The rows of a table, task by task: the input, then every entry's; of several seeds, pooled.
 
@@ -143,8 +135,7 @@ def table(jobs: Sequence[Job], tasks: Sequence[str], study: Study) -> list[Row]:
                 for row in of_job:
                     made[n].setdefault(row.method, []).append(row)
         for n in numbers:
-            inputs = [
-                quality(task[:n], f"input ({n})", task.y[:n], study.perceptual) for task in study.tasks[name].values()
-            ]
+            parts = [task[:n] for task in study.tasks[name].values()]
+            inputs = [quality(part, f"input ({n})", part.y, study.perceptual) for part in parts]
             rows += [pooled(each) for each in [inputs, *made[n].values()]]
     return rows

@@ -2,15 +2,14 @@
 
 import dataclasses
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diip_jax.degradations import degrade
+from diip_jax.image_files import archived_images
 from diip_jax.image_reading import ImageError, find_images, read_image
 from diip_jax.images import fit_to_size
 from diip_jax.pixels import to_uint8
@@ -60,8 +59,8 @@ def corrupted(name: str, clean: np.ndarray, seed: int = 0, severity: int | None 
         ValueError: an unknown corruption or severity, or a side that the corruption does not take.
     """
     made = [degrade(name, image, seed, severity) for image in clean]
-    values: dict[str, list[Any]] = {"kernel": [each.kernel for each in made], "mask": [each.mask for each in made]}
-    known = {name: np.stack(each) for name, each in values.items() if each[0] is not None}
+    of_first = (known for known in ("kernel", "mask") if getattr(made[0], known) is not None)
+    known = {name: np.stack([getattr(each, name) for each in made]) for name in of_first}
     y, observed = np.stack([each.picture() for each in made]), np.stack([each.observation() for each in made])
     return Task(name, clean, y, observed, known)
 
@@ -103,11 +102,7 @@ def read_clean(pattern: str, size: tuple[int, int]) -> np.ndarray:
     """
     if not pattern.endswith(".npz"):
         return _read(_found(pattern), size)
-    try:
-        with open(pattern, "rb") as file, np.load(file) as archive:
-            images = archive["images"]
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ImageError(pattern, f"holds no array `images` that can be read ({error})") from error
+    images = archived_images(pattern)
     if images.dtype != np.uint8 or images.shape[1:] != (*size, 3):
         expected = f"[N, {size[0]}, {size[1]}, 3] uint8"
         raise ValueError(f"{pattern}: images are {images.shape} {images.dtype}, expected {expected}")

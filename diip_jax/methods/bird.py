@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import optax
 
-from diip_jax.ddim import Gradient, Remat
+from diip_jax.ddim_sampling import Gradient, Remat
 from diip_jax.methods.diip import noise_of
 from diip_jax.plug import check_above, plug
 from diip_jax.plugs.losses import masked_mse, mse

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import optax
 
-from diip_jax.ddim import Gradient, Remat
+from diip_jax.ddim_sampling import Gradient, Remat
 from diip_jax.plug import check_above, plug
 from diip_jax.plugs.generators import DDIM
 from diip_jax.plugs.optimizers import opt

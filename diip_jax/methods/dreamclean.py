@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Array, Images, Key, Scalar
-from diip_jax.ddim import check_unbounded, invert, on_device, visited_steps
+from diip_jax.ddim_sampling import check_unbounded, invert, on_device, visited_steps
 from diip_jax.plug import plug
 from diip_jax.prior import check_image_shape
 
@@ -33,7 +33,7 @@ class DreamClean:
     """DreamClean: `restore(DreamClean(prior), images)`.
 
     Attributes:
-        prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
+        prior: a `Prior`, or another `diip_jax.ddim_sampling.Denoiser`.
         gamma: strength of VPS, 0 (none: inversion and back) to 1 (fresh noise around the predicted image).
         tau: the timestep that the image is inverted to, 1 .. T: how far a result may be from y.
         corrections: M, VPS steps at a timestep.
@@ -41,7 +41,7 @@ class DreamClean:
 
     Raises:
         ValueError: tau above T or below the stride, a stride that does not divide T, or as
-            `diip_jax.ddim.check_unbounded`.
+            `diip_jax.ddim_sampling.check_unbounded`.
     """
 
     prior: Any

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Count, Image, PRNGKey
-from diip_jax.ddim import Gradient, Remat, check_settings, check_unbounded, reverse, visited_steps
+from diip_jax.ddim_sampling import Gradient, Remat, check_settings, check_unbounded, reverse, visited_steps
 from diip_jax.models.skip_network import SkipNetwork, Upsampling
 from diip_jax.plug import plug
 from diip_jax.plugs import stale
@@ -79,8 +79,8 @@ class DDIM(Generator):
     """The frozen prior's deterministic DDIM map: u is the input noise z `[H, W, C]`, drawn from N(0, I).
 
     Attributes:
-        prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
-        stride, variant, gradient, remat: see `diip_jax.ddim.reverse`. remat "auto" is the first of "none", "step" and
+        prior: a `Prior`, or another `diip_jax.ddim_sampling.Denoiser`.
+        stride, variant, gradient, remat: see `diip_jax.reverse`. remat "auto" is the first of "none", "step" and
             "block" whose activations fit into a quarter of the device's memory; "step" where that is not known.
         project_to_sphere: put z back on the sphere of radius sqrt(H W C) after every step (BIRD, Algorithm 1 line 5;
             its code counts the channels into the radius, its paper does not). False leaves z free.
@@ -89,7 +89,7 @@ class DDIM(Generator):
             rest of an iteration is arithmetic. Needs the gradient "detached".
 
     Raises:
-        ValueError: as `diip_jax.ddim.reverse`; a refresh that is no number of visited timesteps.
+        ValueError: as `diip_jax.reverse`; a refresh that is no number of visited timesteps.
     """
 
     prior: Any

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax.array_types import Any, Array, Float, Image, Int
-from diip_jax.ddim import bounded, on_device, visited_steps
+from diip_jax.ddim_sampling import bounded, on_device, visited_steps
 from diip_jax.schedule import Stride, Variant, of_variant
 
 
 def chain(
     prior: Any, z: Image, eps: Float[Array, "T H W C"], stride: Stride, variant: Variant
 ) -> tuple[Image, Float[Array, "T H W C"]]:
-    """(x_0, x_t of every visited timestep) of DDIM from z with this noise, see `diip_jax.ddim.reverse`."""
+    """(x_0, x_t of every visited timestep) of DDIM from z with this noise, see `diip_jax.reverse`."""
 
     sampler = of_variant(prior.sampler, variant)
     _, alpha_bar, alpha_bar_next = on_device(visited_steps(prior, stride, variant), z.dtype)

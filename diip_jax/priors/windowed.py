@@ -22,7 +22,7 @@ class Windowed:
     into a window goes through the prior as it is, with the same result.
 
     Attributes:
-        prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
+        prior: a `Prior`, or another `diip_jax.ddim_sampling.Denoiser`.
         window: side of a window in pixels, a multiple of what the network's levels divide; None: that of the images
             that the prior was trained on.
         overlap: of neighbouring windows at least, in pixels, below the window; None: a quarter of it.

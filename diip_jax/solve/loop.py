@@ -96,7 +96,6 @@ def start(
         if guess is None or u0 is not None:
             (u, cache), settled, chosen = begin(), jnp.zeros((), bool), nothing
         else:
-            evaluations += generator.guess_evaluations
             # Where images go one by one a settled one costs nothing further.
             settled = guess.settled | stopped
             none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(begin))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diip_jax.image_files import archived_images
 from diip_jax.image_reading import EXTENSIONS, ImageError, LoadedImage, decode_image, reason
 from diip_jax.pixels import from_uint8
 
@@ -89,11 +90,7 @@ def _of_zip(path: Path) -> Pictures:
 
 
 def _of_npz(path: Path) -> Pictures:
-    try:
-        with path.open("rb") as file, np.load(file) as content:
-            images = content["images"]
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ImageError(path, f"holds no array `images` that can be read ({error})") from error
+    images = archived_images(path)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
         raise ImageError(path, f"`images` is {images.shape} {images.dtype}, expected [N, H, W, 3] or [N, H, W] uint8")
     _check_any(path, images)

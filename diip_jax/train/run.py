@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from diip_jax import distribute
 from diip_jax.card import HeldOut
-from diip_jax.evaluate.noise_prediction import noise_prediction_errors, timesteps
 from diip_jax.images import write_image
+from diip_jax.noise_prediction import noise_prediction_errors, timesteps
 from diip_jax.prior import Prior
 from diip_jax.report import montage
 from diip_jax.sample import draw

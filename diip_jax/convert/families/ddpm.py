@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diip_jax.convert.families.family import Family, Preset, Shapes, Targets
-from diip_jax.convert.families.layouts import count, renamed
+from diip_jax.convert.families.layouts import renamed
 from diip_jax.convert.families.level_names import (
     FROM_1,
     HERE_CONV,
@@ -16,6 +16,8 @@ from diip_jax.convert.families.level_names import (
     J,
     L,
     Parts,
+    block_parts,
+    level_layout,
     level_targets,
     rules,
 )
@@ -24,14 +26,7 @@ from diip_jax.models import ModelConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 from diip_jax.schedule import Schedule
 
-_BLOCK: Parts = {
-    "norm1": ("norm1", "same"),
-    "conv1": ("conv1", "conv"),
-    "temb_proj": ("time_projection", "dense"),
-    "norm2": ("norm2", "same"),
-    "conv2": ("conv2", "conv"),
-    "nin_shortcut": ("shortcut", "pointwise"),
-}
+_BLOCK = block_parts("temb_proj", "nin_shortcut")
 _ATTENTION: Parts = {
     "norm": ("norm", "same"),
     "q": ("query", "pointwise"),
@@ -65,15 +60,7 @@ def _targets(model: ModelConfig, new_attention_order: bool) -> Targets | None:
 
 
 def _layout(shapes: Shapes) -> dict[str, Any]:
-    levels = range(count(shapes, lambda level: f"down.{level}.block.0.conv1.weight"))
-    return {
-        "block_channels": tuple(shapes[f"down.{level}.block.0.conv1.weight"][0] for level in levels),
-        "attention_levels": tuple(f"down.{level}.attn.0.norm.weight" in shapes for level in levels),
-        "middle_attention": "mid.attn_1.norm.weight" in shapes,
-        "blocks_per_level": count(shapes, lambda j: f"down.0.block.{j}.conv1.weight"),
-        "in_channels": shapes["conv_in.weight"][1],
-        "out_channels": shapes["conv_out.weight"][0],
-    }
+    return level_layout(shapes, "down.{level}.block.{j}", "down.{level}.attn.0.norm", "mid.attn_1.norm")
 
 
 # Of a configuration file of these projects; the rest of it is about training.

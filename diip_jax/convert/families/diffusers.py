@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diip_jax.convert.families.family import ConfigError, Family, Preset, Shapes, Targets
-from diip_jax.convert.families.layouts import Target, WeightError, count, renamed
+from diip_jax.convert.families.layouts import Target, WeightError, renamed
 from diip_jax.convert.families.level_names import (
     FROM_1,
     HERE_CONV,
@@ -19,6 +19,8 @@ from diip_jax.convert.families.level_names import (
     L,
     Parts,
     S,
+    block_parts,
+    level_layout,
     level_targets,
     rules,
 )
@@ -27,14 +29,7 @@ from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNetConfig
 
-_BLOCK: Parts = {
-    "norm1": ("norm1", "same"),
-    "conv1": ("conv1", "conv"),
-    "time_emb_proj": ("time_projection", "dense"),
-    "norm2": ("norm2", "same"),
-    "conv2": ("conv2", "conv"),
-    "conv_shortcut": ("shortcut", "pointwise"),
-}
+_BLOCK = block_parts("time_emb_proj", "conv_shortcut")
 _ATTENTION: Parts = {
     "group_norm": ("norm", "same"),
     "to_q|query": ("query", "dense"),
@@ -79,15 +74,12 @@ def _check_names(names: Collection[str]) -> None:
 
 
 def _layout(shapes: Shapes) -> dict[str, Any]:
-    levels = range(count(shapes, lambda level: f"down_blocks.{level}.resnets.0.conv1.weight"))
-    return {
-        "block_channels": tuple(shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0] for level in levels),
-        "attention_levels": tuple(f"down_blocks.{level}.attentions.0.group_norm.weight" in shapes for level in levels),
-        "middle_attention": "mid_block.attentions.0.group_norm.weight" in shapes,
-        "blocks_per_level": count(shapes, lambda j: f"down_blocks.0.resnets.{j}.conv1.weight"),
-        "in_channels": shapes["conv_in.weight"][1],
-        "out_channels": shapes["conv_out.weight"][0],
-    }
+    return level_layout(
+        shapes,
+        "down_blocks.{level}.resnets.{j}",
+        "down_blocks.{level}.attentions.0.group_norm",
+        "mid_block.attentions.0.group_norm",
+    )
 
 
 # Keys that even the configurations of diffusers 0.0.4 have. Their defaults have changed or differ from the DDPM files'

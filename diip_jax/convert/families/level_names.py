@@ -2,14 +2,29 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
-from diip_jax.convert.families.layouts import Kind, Target
+from diip_jax.convert.families.family import Shapes
+from diip_jax.convert.families.layouts import Kind, Target, count
 
 # Parts of a residual block and of an attention block: regular expression -> (our name, layout).
 Parts = dict[str, tuple[str, Kind]]
 HERE_CONV: Parts = {"": ("", "conv")}
 HERE_NORM: Parts = {"": ("", "same")}
 HERE_DENSE: Parts = {"": ("", "dense")}
+
+
+def block_parts(time_projection: str, shortcut: str) -> Parts:
+    """The parts of a residual block, two of which the projects call differently."""
+    return {
+        "norm1": ("norm1", "same"),
+        "conv1": ("conv1", "conv"),
+        time_projection: ("time_projection", "dense"),
+        "norm2": ("norm2", "same"),
+        "conv2": ("conv2", "conv"),
+        shortcut: ("shortcut", "pointwise"),
+    }
+
 
 # The groups of a place: `level` counts from full resolution as ours do, `step` counts the up blocks in the order in
 # which they run, from the lowest resolution; `j` counts blocks, `from1` counts them from 1.
@@ -41,3 +56,26 @@ def level_targets(name: str, rules: Rules, levels: int) -> list[Target]:
             return [Target(f"{ours}/bias", "same")]
         return [Target(f"{ours}/{'scale' if kind == 'same' else 'kernel'}", kind)]
     return []
+
+
+def level_layout(shapes: Shapes, block: str, attention_norm: str, middle_attention_norm: str) -> dict[str, Any]:
+    """What shows of the network in torch's names and shapes, see `Family.layout`.
+
+    Args:
+        block, attention_norm: names of the j-th block of a level on the way down, and of the norm of its first
+            attention, as templates of `level` and `j`.
+        middle_attention_norm: likewise in the middle.
+    """
+
+    def conv(level: int, j: int = 0) -> str:
+        return f"{block.format(level=level, j=j)}.conv1.weight"
+
+    levels = range(count(shapes, conv))
+    return {
+        "block_channels": tuple(shapes[conv(level)][0] for level in levels),
+        "attention_levels": tuple(f"{attention_norm.format(level=level)}.weight" in shapes for level in levels),
+        "middle_attention": f"{middle_attention_norm}.weight" in shapes,
+        "blocks_per_level": count(shapes, lambda j: conv(0, j)),
+        "in_channels": shapes["conv_in.weight"][1],
+        "out_channels": shapes["conv_out.weight"][0],
+    }

@@ -26,6 +26,9 @@ _OF_DIP: dict[str, Any] = {
     "ES-EMV": {"stopping": "emv", "smoothing": 0.9, "patience": 1000},
 }
 
+_TASKS = """noise mixed_noise anisotropic_blur motion_blur x4 x8 jpeg raindrops deformation salt_and_pepper hole
+    blur_noise_jpeg"""
+
 METHODS = Protocol(
     entries=(
         BLIND,
@@ -37,18 +40,5 @@ METHODS = Protocol(
         Entry("total variation", lambda task, prior: Classical("total_variation")),
         Entry("unsupervised Wiener", lambda task, prior: Classical("unsupervised_wiener")),
     ),
-    tasks=(
-        "noise",
-        "mixed_noise",
-        "anisotropic_blur",
-        "motion_blur",
-        "x4",
-        "x8",
-        "jpeg",
-        "raindrops",
-        "deformation",
-        "salt_and_pepper",
-        "hole",
-        "blur_noise_jpeg",
-    ),
+    tasks=tuple(_TASKS.split()),
 )

@@ -2,10 +2,11 @@
 
 Four measurements, each of something that undamaged pictures do not have. The blur is in the spectrum
 (`diip_jax.plugs.operators.spectrum`); of a JPEG, in that of what the prior makes of it, because the noise in which a
-blur shows is what the compression leaves out. Noise is what the spectrum's floor, the finest details' median and the prior all
-call noise: fine texture fools the first two, but not a network that has learned it. Impulses have much power in few
-pixels, so that the floor is far above the median. What the prior takes for error in a JPEG lies on the borders of the
-8x8 blocks, and the quantisation of such a file is in its picture still (`diip_jax.plugs.operators.quantisation`).
+blur shows is what the compression leaves out. Noise is what the spectrum's floor, the finest details' median and the
+prior all call noise: fine texture fools the first two, but not a network that has learned it. Impulses have much power
+in few pixels, so that the floor is far above the median. What the prior takes for error in a JPEG lies on the borders
+of the 8x8 blocks, and the quantisation of such a file is in its picture still
+(`diip_jax.plugs.operators.quantisation`).
 """
 
 from typing import NamedTuple

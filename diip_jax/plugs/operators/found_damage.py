@@ -22,7 +22,7 @@ class FoundDamage(PictureOperator):
     to invert. Backwards, k is as in `SpectralBlur`.
 
     Attributes:
-        prior: a `diip_jax.ddim.Denoiser`.
+        prior: a `diip_jax.ddim_sampling.Denoiser`.
         ridge: of `SpectralBlur`.
     """
 

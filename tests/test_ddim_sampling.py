@@ -15,7 +15,7 @@ from networks import ConstantNoise, LinearNoise, images, tiny_prior
 from torch_networks import diffusers_network, prior_of
 
 from diip_jax.convert.scheduler_configs import diffusion_from_diffusers
-from diip_jax.ddim import invert, reverse
+from diip_jax.ddim_sampling import invert, reverse
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.schedule import Sampler, Schedule, steps
 

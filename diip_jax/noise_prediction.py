@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Array, Float, Image, Int
-from diip_jax.evaluate.report import piped
-from diip_jax.metrics import mean_interval
 from diip_jax.pixels import from_uint8
 from diip_jax.prior import Prior
 from diip_jax.schedule import Schedule
@@ -59,16 +57,3 @@ def _errors(
     scale = alpha_bar[:, None, None, None]
     x_t = jnp.sqrt(scale) * x_0 + jnp.sqrt(1 - scale) * eps
     return jnp.mean((prior.eps(x_t, t) - eps) ** 2, axis=(1, 2, 3))
-
-
-def markdown(name: str, t: np.ndarray, errors: np.ndarray) -> str:
-    """Errors `[N, len(t)]` as a table: at each timestep and over all, the mean over images and its interval."""
-    columns = [*errors.T, errors.mean(axis=1)]
-    intervals = (mean_interval(column) for column in columns)
-    rows = [
-        ["t", *map(str, t), "mean"],
-        ["---"] * (len(columns) + 1),
-        [name, *(f"{column.mean():.6f}" for column in columns)],
-        ["95 % interval", *(f"{low:.6f} .. {high:.6f}" if high < np.inf else "-" for low, high in intervals)],
-    ]
-    return piped(rows)
