@@ -58,6 +58,7 @@ from diip_jax.plugs.rules import (
     sharpness_peak,
     windowed_moving_variance,
 )
+from diip_jax.plugs.sampling import CorrectedSampling, replacement
 from diip_jax.prior import CheckpointError, Prior, load_prior, save_prior
 from diip_jax.priors import Windowed
 from diip_jax.restore import View, every, restore
@@ -78,6 +79,7 @@ __all__ = [
     "Cauchy",
     "Centred",
     "CheckpointError",
+    "CorrectedSampling",
     "Damage",
     "Discrepancy",
     "Downsample",
@@ -134,6 +136,7 @@ __all__ = [
     "plug",
     "printed",
     "psnr",
+    "replacement",
     "restore",
     "reverse",
     "robust",

@@ -106,9 +106,17 @@ def test_the_estimate_at_a_level_is_the_least_squares_one(prior):
     assert np.mean((given - PICTURES[0]) ** 2) < 0.4 * sigma**2
 
 
-def test_impulses_alone_are_replaced():
-    y = np.full((16, 16, 3), 0.2, np.float32)
-    y[3, 4], y[10, 10] = 1, -1
-    np.testing.assert_array_equal(damage.without_impulses(jnp.asarray(y)), np.float32(0.2))
-    smooth = natural(3).astype(np.float32)[:32, :32] * 0.1
-    np.testing.assert_array_equal(damage.without_impulses(jnp.asarray(smooth)), smooth)
+def test_impulses_alone_are_hidden(prior):
+    y = PICTURES[0].astype(np.float32)
+    hit = np.random.default_rng(1).random(y.shape[:2])
+    at = (hit < 0.03) | (hit > 0.97)
+    y[at] = np.where(hit[at] < 0.5, -1.5, 1.5)[:, None]
+    found = damage.find_damage(prior, jnp.asarray(y))
+    assert found.impulses
+    hidden = np.asarray(found.hidden)
+    print(f"hidden {hidden[at].mean():.3f} of the impulses, {hidden[~at].mean():.4f} of the others")
+    assert hidden[at].mean() > 0.95 and hidden[~at].mean() < 0.01
+    assert np.abs(found.estimate - PICTURES[0])[hidden].mean() < 0.2 * np.abs(y - PICTURES[0])[hidden].mean()
+    np.testing.assert_array_equal(np.asarray(found.estimate)[~hidden], y[~hidden])
+    clean = damage.find_damage(prior, jnp.asarray(PICTURES[0], jnp.float32))
+    assert not clean.hidden.any()

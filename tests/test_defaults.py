@@ -14,8 +14,8 @@ Y = with_impulses(1)
 @pytest.mark.parametrize(
     "method, evaluations, reason",
     [
-        # Three to find the damage, five before the first of 120 iterates, and one in each.
-        (dj.Blind, 128, "budget"),
+        # Three to find the damage, and one in each of 12 iterates.
+        (dj.Blind, 15, "budget"),
         # Ten in each, to the end or to the stop.
         (dj.DIIP, 10, None),
         (dj.BIRD, 10, None),
@@ -35,7 +35,7 @@ def test_a_method_of_the_loop_as_it_is(method, evaluations, reason, prior):
     # The image that is returned is that of the loss that is told, to what is learned of the operator.
     if method is dj.DIIP:
         np.testing.assert_allclose(np.mean((solution.images - Y) ** 2), loss[k], rtol=1e-2)
-    for leaf in jax.tree.leaves(solution.u):
+    for leaf in jax.tree.leaves(solution.u) if method is not dj.Blind else ():
         np.testing.assert_allclose(np.linalg.norm(leaf), np.sqrt(Y.size), rtol=1e-4)
 
 

@@ -33,8 +33,8 @@ def test_defaults_are_the_methods_own():
 
 
 def test_the_blind_method_has_its_own_flags():
-    given = ("--method=blind", "--ridge=0.5", "--outliers=0", "--refresh=2", "--final_rate=0.3")
-    expected = BlindSettings(ridge=0.5, outliers=0.0, refresh=2, final_rate=0.3)
+    given = ("--method=blind", "--ridge=0.5", "--first_level=1", "--last_level=0.1")
+    expected = BlindSettings(ridge=0.5, first_level=1.0, last_level=0.1)
     assert method_from(parsed(*given)) == expected
     with pytest.raises(ValueError, match="--preset='paper': the method has no presets"):
         method_from(parsed("--method=blind", "--preset=paper"))
@@ -213,6 +213,6 @@ def test_setting_of_another_method_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="--stride: --method=other has no such setting"):
         method_from(parsed("--method=other", "--stride=100"))
     assert (
-        f"[blind: 120, diip: 200, bird: {BIRDSettings().max_iterations}, dip: {DIPSettings().max_iterations}, other: 5]"
+        f"[blind: 12, diip: 200, bird: {BIRDSettings().max_iterations}, dip: {DIPSettings().max_iterations}, other: 5]"
         in " ".join(help_text(parsed()).split())
     )

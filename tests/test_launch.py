@@ -90,6 +90,7 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
         (["a.png", "--blend=1.5"], "--blend=1.5"),
         (["a.png", "--blend=nan"], "--blend=nan: expected a finite number"),
         (["a.png", "--samples=0"], "--samples=0"),
+        (["a.png", "--quality=best", "--samples=2"], "--quality=best: it is --samples=8; give one of the two"),
         (["a.png", "--batch_size=0"], "--batch_size=0"),
         (["a.png", "--save_every=-1"], "--save_every=-1"),
         (["a.png", "--max_iterations=0"], "--max_iterations=0: expected at least 1"),
@@ -347,6 +348,13 @@ def test_no_ordinary_picture_warns(capsys, tmp_path):
     assert run(capsys, bright, f"--output_dir={tmp_path / 'alone'}").code == 0
 
 
+def test_the_best_quality_is_the_mean_of_eight(capsys, tmp_path, one):
+    assert run(capsys, one, f"--output_dir={tmp_path}", "--quality=best").code == 0
+    samples = np.stack([image(tmp_path / f"one_sample{i}.png") for i in range(8)]).astype(float)
+    assert np.ptp(samples, axis=0).max() > 0
+    np.testing.assert_allclose(image(tmp_path / "one.png"), samples.mean(0), atol=1.01)
+
+
 def test_pictures_that_are_left_out_are_named_and_the_others_restored(capsys, tmp_path, one):
     (one.parent / "raw.nef").touch()
     (one.parent / "gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -393,7 +401,7 @@ def test_the_blind_method_is_the_default_and_records_the_blur_that_it_found(caps
     outcome = run(capsys, one, "--method=blind", f"--output_dir={tmp_path / 'out'}")
     assert outcome.code == 0
     told = record(tmp_path / "out" / "one.json")
-    assert told["settings"]["method"] == "blind" and told["settings"]["refresh"] == 1
+    assert told["settings"]["method"] == "blind" and told["settings"]["last_level"] == 0.03
     assert np.shape(told["operator"]["covariance"]) == (2, 2)
 
 

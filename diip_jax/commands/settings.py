@@ -73,8 +73,8 @@ class BlindSettings(Settings):
         return FoundDamage(None, self.ridge)
 
     def method(self, prior: Any) -> Blind:
-        levels = {"first_level": self.first_level or None, "last_level": self.last_level}
-        return Blind(prior, self.rule(), self.learning_rate, self.ridge, self.max_iterations, **levels)
+        first = self.first_level or None
+        return Blind(prior, self.rule(), self.learning_rate, self.ridge, self.max_iterations, first, self.last_level)
 
 
 @dataclass(frozen=True)

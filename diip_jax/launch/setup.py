@@ -19,6 +19,8 @@ from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
 
 _SMALL = 128  # pixels a side: larger pictures are more than the face that the prior of faces would make of them
+# What --quality=best takes the mean of.
+_BEST_SAMPLES = 8
 
 _NEEDED = {
     "mask": "--mask is missing: give the picture, or the folder of pictures, that shows what is hidden",
@@ -43,7 +45,7 @@ def run_of(
         kernel=kernel,
         output_dir=output_dir,
         seed=values.seed,
-        samples=values.samples,
+        samples=_samples(values),
         batch_size=values.batch_size or _usual_batch(prior),
         resize=values.resize or ("keep" if prior.local else "fit"),
         blend=values.blend,
@@ -53,6 +55,14 @@ def run_of(
         skip_existing=values.skip_existing,
         strip_metadata=values.strip_metadata,
     )
+
+
+def _samples(values: flags.FlagValues) -> int:
+    if values.quality == "default":
+        return values.samples
+    if values["samples"].present:
+        raise UsageError(f"--quality=best: it is --samples={_BEST_SAMPLES}; give one of the two")
+    return _BEST_SAMPLES
 
 
 def _usual_batch(prior: Prior) -> int:
