@@ -66,7 +66,10 @@ def test_a_replacement_is_the_step_to_the_least_of_a_mean_of_squares():
 
 
 def test_it_ends_at_the_posterior_mean_of_pixels_that_are_seen_and_the_priors_of_others(prior):
-    """Half of the picture is seen without noise, of the other half nothing: there is the prior's mean and spread."""
+    """Half of the picture is seen without noise, of the other half nothing: there is the prior's mean.
+
+    The spread is less than the prior's 0.2, since all noise is drawn anew at every level.
+    """
     y = np.full((1, 8, 8, 3), -0.5, np.float32)
     mask = np.zeros((1, 8, 8), bool)
     mask[:, :4] = True
@@ -79,11 +82,11 @@ def test_it_ends_at_the_posterior_mean_of_pixels_that_are_seen_and_the_priors_of
     )
     samples = dj.restore(problem, y, {"mask": mask}, samples=24).samples[0]
     np.testing.assert_allclose(samples[:, :4], -0.5, atol=0.06)
-    np.testing.assert_allclose(samples[:, :4].mean(), -0.5, atol=0.005)
+    np.testing.assert_allclose(samples[:, :4].mean(), -0.5, atol=0.01)
     hidden = samples[:, 4:]
     print("hidden pixels: mean", hidden.mean(), "standard deviation", hidden.std())
     np.testing.assert_allclose(hidden.mean(), MEAN, atol=0.02)
-    assert 0.1 < hidden.std() < 0.22
+    assert 0.05 < hidden.std() < 0.2
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_folder_of_pictures_becomes_a_prior_that_restores(train, tmp_path):
     assert code == 0 and lines[-1] == f"finished: {tmp_path / 'prior'}, 24 images in 6 steps", lines
     prior = load_prior(tmp_path / "prior")
     assert prior.image_shape == (8, 8, 3) and prior.prediction == "v_prediction"
-    restored = restore(Blind(prior, stride=500, max_iterations=2), np.zeros((1, 8, 8, 3), np.float32))
+    restored = restore(Blind(prior, max_iterations=2), np.zeros((1, 8, 8, 3), np.float32))
     assert np.isfinite(restored.images).all()
     card = read_card(tmp_path / "prior")
     assert (card.data, card.terms, card.images_seen, card.began_from) == ("Clouds", "Mine alone.", 24, "")
