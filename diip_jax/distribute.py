@@ -22,9 +22,10 @@ import numpy as np
 from jax._src import distributed
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from diip_jax import fsdp
 from diip_jax.machine import usable_cores, usable_memory
 
-_AXIS = "batch"
+_AXIS = fsdp.AXIS
 _WHOLE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
 
 Item = TypeVar("Item")
@@ -58,7 +59,7 @@ def device_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) ->
     foreign = [device for device in devices if device.process_index != jax.process_index()]
     if foreign or not devices:
         raise ValueError(f"devices={list(devices)}: expected devices of this process, of {jax.local_devices()}")
-    return Mesh(np.array(devices[:batch_size]), (_AXIS,))
+    return fsdp.device_mesh(devices[:batch_size])
 
 
 def mesh_of_all(batch_size: int) -> Mesh:
@@ -71,7 +72,7 @@ def mesh_of_all(batch_size: int) -> Mesh:
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     if jax.process_count() > 1 and count < len(devices):
         raise ValueError(f"batch_size={batch_size}: expected a multiple of the {len(devices)} devices of all processes")
-    return Mesh(np.array(devices[:count]), (_AXIS,))
+    return fsdp.device_mesh(devices[:count])
 
 
 def padded_size(batch_size: int, mesh: Mesh) -> int:
@@ -93,8 +94,29 @@ def device_memory(mesh: Mesh) -> int | None:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The arrays of a pytree, whole on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, _WHOLE))
+    """The arrays of a pytree, whole on every device; one that is in it twice, such as a prior's weights, is there once.
+
+    What is split over these very devices already stays so, see `diip_jax.fsdp`.
+    """
+    return _once_each(tree, NamedSharding(mesh, _WHOLE))
+
+
+def put(tree: Any, place: jax.Device | Mesh) -> Any:
+    """The arrays of a pytree on a device; or as `replicate` on several."""
+    return replicate(tree, place) if isinstance(place, Mesh) else _once_each(tree, place)
+
+
+def _once_each(tree: Any, place: Any) -> Any:
+    there: dict[int, Any] = {}
+
+    def once(leaf: Any) -> Any:
+        if isinstance(place, NamedSharding) and getattr(getattr(leaf, "sharding", None), "mesh", None) == place.mesh:
+            return leaf
+        if id(leaf) not in there:
+            there[id(leaf)] = jax.device_put(leaf, place)
+        return there[id(leaf)]
+
+    return jax.tree.map(once, tree)
 
 
 def split(tree: Any, mesh: Mesh) -> Any:
@@ -136,6 +158,17 @@ def on_each_device(function: Callable[[Any, Any], Any], mesh: Mesh) -> Callable[
     """
     # Unchecked: JAX would have every plug start its loop's state from data. Nothing here is summed over devices.
     return jax.shard_map(function, mesh=mesh, in_specs=(_WHOLE, _SPLIT), out_specs=_SPLIT, check_vma=False)
+
+
+def in_step(function: Callable[[Any, Any], Any], mesh: Mesh) -> Callable[[Any, Any], Any]:
+    """The same where weights are split over the devices: one program of all, whose loops end together."""
+
+    return lambda whole, part: constrained(function(whole, part), mesh)
+
+
+def constrained(tree: Any, mesh: Mesh) -> Any:
+    """Inside a program: arrays that are split over the devices along their first axis."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, _SPLIT))
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from diip_jax.image_reading import (
     reason,
 )
 from diip_jax.pixels import to_uint8, to_uint16
-from diip_jax.png_encoding import XMP_KEYWORD, encoded_16_bits
+from diip_jax.png_encoding import PNG_SIGNATURE, XMP_KEYWORD, encoded_16_bits, has_sound_chunks
 
 __all__ = [
     "EXTENSIONS",
@@ -247,7 +247,10 @@ def write_image(
 def is_whole(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a picture as it is written here, which can be read to its end."""
     try:
-        with Image.open(path, formats=["PNG", "WEBP"]) as picture:
+        data = Path(path).read_bytes()
+        if data.startswith(PNG_SIGNATURE):
+            return has_sound_chunks(data)
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as picture:
             picture.load()
     except Exception:  # Pillow raises anything on damaged data
         return False

@@ -1,4 +1,7 @@
-"""PNG files of 16 bits a channel, which Pillow writes of grey alone. After W3C's specification, third edition."""
+"""PNG files of 16 bits a channel, which Pillow writes of grey alone, and whether a PNG is whole.
+
+After W3C's specification, third edition.
+"""
 
 import struct
 import zlib
@@ -7,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey and alpha, RGB, RGB and alpha
 
 
@@ -29,7 +33,21 @@ def encoded_16_bits(
     if xmp is not None:  # uncompressed, as the XMP specification, part 3, asks for; without language and translation
         text += _chunk(b"iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + xmp)
     data = _chunk(b"IDAT", zlib.compress(_filtered(pixels).tobytes()))
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + colours + facts + text + data + _chunk(b"IEND", b"")
+    return PNG_SIGNATURE + _chunk(b"IHDR", header) + colours + facts + text + data + _chunk(b"IEND", b"")
+
+
+def has_sound_chunks(data: bytes) -> bool:
+    """Whether a PNG is there to its last chunk, every chunk with the checksum that it was written with."""
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data) or struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[at + 4 : end]):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from diip_jax import distribute
 from diip_jax.configuration import narrowed, usual_configuration
@@ -118,7 +119,8 @@ def restore(
         samples: restorations per image from different random numbers; `.images` is their mean.
         batch_size: (image, sample) pairs restored at once; None for all. What the devices do not divide, or fewer
             pairs, is padded with pairs that count as stopped, so that it runs in the same program.
-        devices: those that share a batch; None for all of this process. The arrays of the problem are copied to each.
+        devices: those that share a batch; None for all of this process. The arrays of the problem are copied to each,
+            unless its prior is split over them (`Prior.sharded`), which then share every batch.
         save: what to trace of every iterate: "loss", "laplacian_variance", what the operator estimates ("kernel"), or
             functions (seen, args) -> array such as `diip_jax.psnr`, called by their names.
         callback: is called with a `View` between pieces of the run, see `every`; a plain function every 10 iterations.
@@ -180,7 +182,7 @@ def _restored(
         done, learned = _together(layout, problem, rows, jobs, pairs, looker)
     else:
         kind = slots.of_layout(layout, batch_size, rows)
-        done, learned = _by_turns(kind, problem, list(layout.mesh.devices.flat), jobs, pairs, looker)
+        done, learned = _by_turns(kind, problem, layout.places, jobs, pairs, looker)
     # Where the callback has raised, the last image that was begun may lack some samples: it is left out.
     count = len(done.k) // samples * samples
     done, learned = jax.tree.map(lambda leaf: leaf[:count], (done, learned))
@@ -236,7 +238,7 @@ def _together(
 def _by_turns(
     kind: slots.Slots,
     problem: Problem,
-    devices: Sequence[jax.Device],
+    devices: Sequence[jax.Device | Mesh],
     jobs: int,
     pairs: Callable[[np.ndarray], Any],
     looker: _Looker | None,

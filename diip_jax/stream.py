@@ -54,7 +54,7 @@ def restore_each(
     *,
     seed: int = 0,
     samples: int = 1,
-    batch_size: int = 1,
+    batch_size: int | Callable[[Problem, Any], int] = 1,
     devices: Sequence[jax.Device] | None = None,
     save: Saved = (),
     piece: Callable[[], int] | None = None,
@@ -68,8 +68,9 @@ def restore_each(
     Args:
         observations: yields None where nothing is ready yet; it is asked again.
         seed, samples, devices, save: as those of `diip_jax.restore`.
-        batch_size: (image, sample) pairs that are on the devices at once.
-        piece, look, use: as those of `diip_jax.solve.slots.refill`; the pairs are shown as (name, sample).
+        batch_size: (image, sample) pairs that are on the devices at once; or what decides that, once, told the problem
+            and (y, args, key, u0) of the first pair, such as `diip_jax.solve.size.usual_size`.
+        piece, look, use: as those of `diip_jax.solve.refill.refill`; the pairs are shown as (name, sample).
 
     Raises:
         ValueError: as `diip_jax.restore`, when the first observation that does not fit is taken.
@@ -79,11 +80,12 @@ def restore_each(
     if first is None:
         return
     flow = _Flow(problem, first, observations, seed, samples, tuple(save))
-    layout, fitted, rows = batch.layout_of(problem, flow.image_shape, batch_size, devices, save)
+    count = batch_size if isinstance(batch_size, int) else batch_size(problem, flow.first_pair())
+    layout, fitted, rows = batch.layout_of(problem, flow.image_shape, count, devices, save)
     ended = refill.refill(
-        slots.of_layout(layout, batch_size, rows),
+        slots.of_layout(layout, count, rows),
         fitted,
-        list(layout.mesh.devices.flat),
+        layout.places,
         flow.pairs(),
         piece=piece or (lambda: int(problem.max_iterations)),
         look=look,
@@ -145,6 +147,17 @@ class _Flow:
         y, args = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (given.y, given.args))
         return inputs.observed(self._problem.operator, y, args)
 
+    def _pairs_of(self, given: Given) -> list[Any]:
+        """(y, args, key, u0) of every sample, with a leading axis of 1."""
+        y, args = self._observed(given)
+        seen = inputs.visible(self._problem, y, args)
+        keys = inputs.image_keys(seen, self._seed if given.seed is None else given.seed, self._samples)
+        return [(seen, args, keys[sample : sample + 1], None) for sample in range(self._samples)]
+
+    def first_pair(self) -> Any:
+        """That of the first sample of the first observation."""
+        return self._pairs_of(self._first)[0]
+
     def pairs(self) -> Iterator[refill.Item | None]:
         """Every sample of every observation."""
         given: Given | None = self._first
@@ -152,12 +165,10 @@ class _Flow:
             if given is None:
                 yield None
             else:
-                y, args = self._observed(given)
-                seen = inputs.visible(self._problem, y, args)
-                keys = inputs.image_keys(seen, self._seed if given.seed is None else given.seed, self._samples)
+                samples = self._pairs_of(given)
                 self._waiting[given.name] = _Waiting(time.monotonic())
-                for sample in range(self._samples):
-                    yield refill.Item((given.name, sample), (seen, args, keys[sample : sample + 1], None))
+                for sample, one in enumerate(samples):
+                    yield refill.Item((given.name, sample), one)
             try:
                 given = next(self._rest)
             except StopIteration:

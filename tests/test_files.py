@@ -53,6 +53,33 @@ def test_what_is_finished_in_a_store_is_skipped(capsys, bucket):
     assert "was made with seed=0, now 1: restore to memory://bucket/out/a{.png,.json}" in outcome.out[2]
 
 
+def test_names_in_a_store_are_protected_as_those_in_a_folder(capsys, tmp_path, bucket):
+    """The same as of files: no stranger's object is overwritten, nor an input, and finished work stays where it is."""
+    bucket.put("out/a.json", b'{"annotations": []}')
+    bucket.put("out/b.png", b"no picture")
+    outcome = run(capsys, *GIVEN)
+    assert outcome.code == 1 and outcome.out[-1] == "1 restored, 0 skipped, 2 failed"
+    for name, line in zip(("a.json", "b.png"), outcome.err, strict=True):
+        assert f"memory://bucket/out/{name}: is not of this program and would be overwritten" in line
+    assert bucket.get("out/a.json") == b'{"annotations": []}' and bucket.get("out/b.png") == b"no picture"
+    outcome = run(capsys, GIVEN[0], "--output_dir=memory://bucket/in")
+    assert outcome.code == 1 and "a.png: would overwrite the input memory://bucket/in/a.png" in outcome.err[0]
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["files", "objects"])
+def test_a_second_picture_of_the_same_name_moves_no_finished_work_in_a_store(capsys, tmp_path, bucket, local):
+    bucket.put("other/c.png", picture(tmp_path / "other" / "c.png", 7).read_bytes())
+    place = tmp_path if local else "memory://bucket"
+    first, second = f"{place}/in/deep/c.png", f"{place}/other/c.png"
+    usual = ["--output_dir=memory://bucket/out", "--skip_existing"]
+    run(capsys, first, *usual)
+    kept = bucket.get("out/c.png")
+    assert run(capsys, second, *usual).code == 0 and bucket.get("out/c.png") == kept
+    outcome = run(capsys, second, first, *usual)
+    assert outcome.out[-1] == "0 restored, 2 skipped, 0 failed" and bucket.get("out/c.png") == kept
+    assert len([name for name in outputs(bucket) if name.endswith(".png")]) == 2
+
+
 def test_an_object_by_itself(capsys, tmp_path, bucket):
     assert run(capsys, "memory://bucket/in/deep/c.png", f"--output_dir={tmp_path / 'out'}").code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"c.png", "c.json"}

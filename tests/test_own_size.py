@@ -5,7 +5,7 @@ import pytest
 from command_line import picture, pixels, record, run
 from networks import tiny_prior
 
-from diip_jax.launch import restore_files
+from diip_jax.launch import loading, restore_files
 from diip_jax.launch.setup import suited
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import random_prior, save_prior
@@ -42,11 +42,11 @@ def test_every_size_comes_back(capsys, tmp_path, local):
 
 
 def test_few_programs_for_many_sizes():
-    sides = {restore_files._bucket(side, 1, 0, tiny_prior()) for side in range(1, 300)}
+    sides = {loading.bucket(side, 1, 0, tiny_prior()) for side in range(1, 300)}
     assert sides == {64, 128, 192, 256, 320}
     # The observation of an image twice as large, with a margin: the image has a side that the network takes.
-    assert (2 * restore_files._bucket(35, 2, 7, tiny_prior()) + 2 * 7) % 64 == 0
-    assert restore_files._bucket(35, 2, 7, tiny_prior()) >= 35
+    assert (2 * loading.bucket(35, 2, 7, tiny_prior()) + 2 * 7) % 64 == 0
+    assert loading.bucket(35, 2, 7, tiny_prior()) >= 35
 
 
 def test_observations_go_by_their_shape():

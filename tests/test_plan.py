@@ -10,6 +10,7 @@ from command_line import checkpoint, picture, record, run
 from PIL import Image
 
 from diip_jax.commands.settings import DIIPSettings
+from diip_jax.launch.outputs import Outputs
 from diip_jax.launch.plan import Run, plan_jobs
 from diip_jax.prior import load_prior, save_prior
 
@@ -18,7 +19,8 @@ from diip_jax.prior import load_prior, save_prior
 def plan(tmp_path):
     def plan(*paths, reference=None, mask=None, **settings):
         method = DIIPSettings(max_iterations=4)
-        return plan_jobs(paths, Run("diip", method, 4, tmp_path / "out", **settings), reference, mask)
+        run = Run("diip", method, 4, tmp_path / "out", **settings)
+        return plan_jobs(paths, run, Outputs(run.output_dir), reference, mask)
 
     return plan
 

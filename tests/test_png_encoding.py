@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from diip_jax.png_encoding import encoded_16_bits
+from diip_jax.png_encoding import encoded_16_bits, has_sound_chunks
 
 RNG = np.random.default_rng(0)
 
@@ -51,3 +51,13 @@ def test_profile_facts_and_text():
     assert image.info["xmp"] == "<x>é</x>".encode()
     plain = encoded_16_bits(np.zeros((1, 1, 3), np.uint16), icc=None, exif=None, xmp=None, software="me")
     assert [name for name, _ in chunks(plain)] == [b"IHDR", b"sRGB", b"tEXt", b"IDAT", b"IEND"]
+
+
+def test_a_png_is_whole_or_not():
+    data = encoded_16_bits(np.arange(60, dtype=np.uint16).reshape(4, 5, 3), icc=None, exif=None, software="x")
+    assert has_sound_chunks(data) and has_sound_chunks(data + b"more")
+    assert not any(has_sound_chunks(data[:length]) for length in range(8, len(data)))
+    for at in range(8, len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 1
+        assert not has_sound_chunks(bytes(damaged)), at

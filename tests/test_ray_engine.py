@@ -1,4 +1,4 @@
-"""A run over the actors of a Ray cluster that is started on this machine; one of them is killed on the way."""
+"""A run over the actors of a Ray cluster that is started on this machine; actors are killed, or stuck, on the way."""
 
 import json
 import os
@@ -12,11 +12,19 @@ import pytest
 from command_line import checkpoint, picture, run
 
 SETTINGS = ["--method=diip", "--stride=250", "--max_iterations=8", "--stopping=budget"]
+DRIVER = [sys.executable, str(Path(__file__).with_name("ray_driver.py"))]
+# Ray's workers give way to all other work by default: beside other tests they would hardly run.
+ENVIRON = os.environ | {"RAY_worker_niceness": "0"}
 
 
 @pytest.fixture
 def pictures(tmp_path):
     return [picture(tmp_path / "in" / f"{n:02}.png", n) for n in range(12)]
+
+
+def flags(pictures, tmp_path):
+    given = [*map(str, pictures), f"--checkpoint={checkpoint()}", *SETTINGS, f"--output_dir={tmp_path / 'out'}"]
+    return [*given, "--engine=ray", "--ray_actors=2", f"--run_log={tmp_path / 'run.jsonl'}"]
 
 
 def actors_of(process):
@@ -40,31 +48,54 @@ def environment(path):
         return ""
 
 
-def test_an_actor_that_is_killed_costs_nothing(capsys, tmp_path, pictures):
-    out, log = tmp_path / "out", tmp_path / "run.jsonl"
-    given = [*map(str, pictures), f"--checkpoint={checkpoint()}", *SETTINGS, f"--output_dir={out}"]
-    code = (
-        "import os, sys\nos.environ['RAYDRIVER'] = str(os.getpid())\n"
-        "from diip_jax.launch.main import main\nsys.exit(main(sys.argv[1:]))"
-    )
-    more = ["--engine=ray", "--ray_actors=2", f"--run_log={log}"]
-    command = [sys.executable, "-c", code, *given, *more]
-    # Ray's workers give way to all other work by default: beside other tests they would hardly run.
-    environ = os.environ | {"RAY_worker_niceness": "0"}
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not list(out.glob("*.json")):
-            time.sleep(0.05)
-        [first, *_] = actors_of(process)
-        os.kill(first, signal.SIGKILL)
-        told, _ = process.communicate()
-    assert process.returncode == 0, told
+def waiting(folder, process, beside):
+    """The process id of an actor that waits, and is none of these."""
+    while process.poll() is None:
+        found = {int(path.name.removeprefix("waiting_")) for path in folder.glob("waiting_*")} - beside
+        if found and (there := found & set(actors_of(process))):
+            return there.pop()
+        time.sleep(0.05)
+    raise AssertionError("the run has ended meanwhile")
+
+
+def check_all_once(pictures, tmp_path):
+    out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"{path.stem}.{kind}" for path in pictures for kind in ("png", "json")
     )
-    counts = json.loads(log.read_text().splitlines()[-1])
-    assert counts["images"]["failed"] == 0 and counts["images"]["restored"] + counts["images"]["skipped"] == 12
+    counts = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[-1])["images"]
+    assert counts["failed"] == 0 and counts["restored"] + counts["skipped"] == len(pictures)
+
+
+def test_an_actor_that_is_killed_twice_costs_nothing(capsys, tmp_path, pictures):
+    with subprocess.Popen(
+        [*DRIVER, "Waiting", str(tmp_path), *flags(pictures, tmp_path)], env=ENVIRON, stdout=subprocess.PIPE, text=True
+    ) as process:
+        first = waiting(tmp_path, process, set())
+        os.kill(first, signal.SIGKILL)
+        # The one that Ray has started in its place; the other actor waits as long.
+        other = set(actors_of(process)) | {first}
+        second = waiting(tmp_path, process, other)
+        os.kill(second, signal.SIGKILL)
+        (tmp_path / "go_on").touch()
+        told, _ = process.communicate()
+    assert process.returncode == 0, told
+    check_all_once(pictures, tmp_path)
     here = tmp_path / "here"
     assert run(capsys, *pictures, *SETTINGS, f"--output_dir={here}").code == 0
     for path in pictures:
-        assert (out / path.name).read_bytes() == (here / path.name).read_bytes()
-    assert run(capsys, *pictures, *SETTINGS, f"--output_dir={out}", "--skip_existing").out[-1].startswith("0 restored")
+        assert (tmp_path / "out" / path.name).read_bytes() == (here / path.name).read_bytes()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    again = subprocess.run(
+        [*DRIVER, "Restorer", str(tmp_path), *flags(pictures, tmp_path)], env=ENVIRON, capture_output=True, text=True
+    )
+    assert again.returncode == 0 and "0 restored, 12 skipped, 0 failed" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
+
+
+def test_an_actor_whose_device_is_stuck_leaves(tmp_path, pictures):
+    command = [*DRIVER, "Stuck", str(tmp_path), *flags(pictures[:4], tmp_path)]
+    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert not Path(f"/proc/{(tmp_path / 'stuck').read_text()}").exists()
+    check_all_once(pictures[:4], tmp_path)

@@ -46,14 +46,18 @@ def test_as_many_are_restored_at_once_as_asked_for(capsys, tmp_path, three, monk
     seen, usual = [], module.restore_each
 
     def counting(method, observations, **settings):
-        seen.append((settings["batch_size"], settings["samples"]))
-        return usual(method, observations, **settings)
+        def decide(*given):
+            seen.append((settings["batch_size"](*given), settings["samples"]))
+            return seen[-1][0]
+
+        return usual(method, observations, **(settings | {"batch_size": decide}))
 
     monkeypatch.setattr(module, "restore_each", counting)
     for flags in (["--batch_size=2"], ["--batch_size=5", "--samples=2"], ["--batch_size=8"]):
         run(capsys, *three, f"--output_dir={tmp_path / 'out'}", *flags)
     run(capsys, three[0], f"--output_dir={tmp_path / 'out'}", "--batch_size=2", "--samples=3")
-    assert seen == [(2, 1), (5, 2), (3, 1), (2, 3)]  # no more than there are
+    run(capsys, *three, f"--output_dir={tmp_path / 'out'}")
+    assert seen == [(2, 1), (5, 2), (3, 1), (2, 3), (jax.local_device_count(), 1)]  # no more than there are
     assert names(tmp_path / "out") >= {"a_sample2.png", "c.png"}
 
 
@@ -96,6 +100,16 @@ def test_a_fault_of_the_device_costs_only_the_images_on_it(capsys, tmp_path, thr
     monkeypatch.setattr(slots, "advance", lambda *_: 1 / 0)
     outcome = run(capsys, three[0], f"--output_dir={out}")
     assert outcome.err == [f"diip_jax.launch: error: {three[0]}: ZeroDivisionError: division by zero"]
+
+
+def test_running_out_of_memory_says_what_would_fit(capsys, tmp_path, three, monkeypatch):
+    def failing(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(slots, "advance", failing)
+    monkeypatch.setattr(module, "usual_size", lambda *_, **__: 3)
+    outcome = run(capsys, *three, f"--output_dir={tmp_path / 'out'}")
+    assert outcome.err[0] == f"diip_jax.launch: error: {three[0]}: out of memory; use --batch_size=1"
 
 
 def test_divergence_is_a_failure(capsys, tmp_path, three):
@@ -186,11 +200,6 @@ def test_no_record_stands_beside_snapshots_that_are_not_its_own(capsys, tmp_path
 def test_without_a_terminal_stderr_stays_empty(capsys, tmp_path, three):
     outcome = run(capsys, *three, f"--output_dir={tmp_path / 'out'}")
     assert outcome.err == [] and len(outcome.out) == 4
-
-
-def test_compile_time_is_not_counted_twice():
-    assert module._covered([(5.0, 6.0), (0.0, 3.0), (1.0, 2.0), (2.5, 4.0)]) == 5.0
-    assert module._covered([]) == 0.0
 
 
 def test_seconds_leave_out_compilation(capsys, tmp_path, three):

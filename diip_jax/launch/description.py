@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from diip_jax.launch.console import Console
 from diip_jax.launch.failures import explain
 from diip_jax.launch.files import Files
-from diip_jax.launch.plan import Job, Run, finished
-from diip_jax.launch.restore_files import load
+from diip_jax.launch.loading import load
+from diip_jax.launch.plan import Job, Run, asked_of, finished
 from diip_jax.prior import Prior
 from diip_jax.run.summary import Summary
 
@@ -19,12 +19,13 @@ def describe(jobs: Sequence[Job], run: Run, prior: Prior, files: Files, console:
     console.line(
         "settings: "
         + ", ".join(f"{name}={value}" for name, value in run.settings(prior).items())
-        + f", seed={run.seed}, batch_size={run.batch_size}"
+        + f", seed={run.seed}, batch_size={run.batch_size or 'auto'}"
     )
+    asked = asked_of(run, prior)
     for job in jobs:
         try:
             files.bring(job, run)
-            skip, why = finished(job, run, prior, files.whole) if run.skip_existing else (False, None)
+            skip, why = finished(job, run, asked, files.whole) if run.skip_existing else (False, None)
             item = load(job, run, prior, files)
         except Exception as error:  # as in a run: the other images are looked at all the same
             summary.failures["input"] += 1

@@ -12,14 +12,19 @@ class DiskFull(Exception):
     """No room is left for outputs: the images to come would be restored for nothing."""
 
 
-def explain(job: Job, error: Exception, run: Run) -> str:
-    """One line on why a job failed."""
+def explain(job: Job, error: Exception, run: Run, at_once: int = 1) -> str:
+    """One line on why a job failed.
+
+    Args:
+        at_once: how many images were restored together.
+    """
     if isinstance(error, ImageError | StoreError):
         return str(error)
     text = (str(error).strip().splitlines() or [""])[0][:300]
     if _out_of_memory(error):
         smaller = "use --dtype=bfloat16 or a smaller prior"
-        remedy = f"lower --batch_size={run.batch_size}" if run.batch_size > 1 else smaller
+        given = f"lower --batch_size={run.batch_size}" if run.batch_size else f"use --batch_size={at_once // 2}"
+        remedy = given if at_once > 1 else smaller
         return f"{job.path}: out of memory; {remedy}"
     return f"{job.path}: {type(error).__name__}: {text}"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from diip_jax.command import expanded
 from diip_jax.images import EXTENSIONS, ImageError, find_images, is_whole, left_out
-from diip_jax.launch.naming import relative_to
+from diip_jax.launch.outputs import Outputs, StoredOutputs
 from diip_jax.launch.plan import Job, Run
-from diip_jax.run.store import Mirror, Store, is_url
+from diip_jax.run.store import Mirror, Store, StoreError, is_url
 
 
 class Files:
@@ -21,10 +21,11 @@ class Files:
 
     Args:
         scratch: an empty folder; unused without stores.
+        shared: others may write outputs meanwhile.
     """
 
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
+    def __init__(self, scratch: Path, shared: bool = False) -> None:
+        self._scratch, self._shared = scratch, shared
         self._inputs: list[Mirror] = []
         self._output: Mirror | None = None
 
@@ -70,6 +71,32 @@ class Files:
             return expanded("output_dir", given)
         self._output = Mirror(Store(given), self._scratch / "out")
         return self._output.folder
+
+    def outputs(self, folder: Path) -> Outputs:
+        """What is in the folder of the outputs, as it is now."""
+        if self._output is None:
+            return Outputs(folder, self.address, self._there)
+        return StoredOutputs(self._output, self.address, self._there)
+
+    def address(self, path: Path) -> str:
+        """What names an input for good: its address in a store, or its absolute path."""
+        for mirror in self._inputs:
+            if path.is_relative_to(mirror.folder):
+                return f"{mirror.store.url}/{mirror.name(path)}"
+        return os.path.abspath(path)
+
+    def _there(self, address: str) -> bool:
+        """Whether an input is still there."""
+        if not is_url(address):
+            return os.path.exists(address)
+        folder, _, name = address.rpartition("/")
+        for mirror in self._inputs:
+            if address.startswith(f"{mirror.store.url}/") and address[len(mirror.store.url) + 1 :] in mirror.names:
+                return True
+        try:
+            return Store(folder).holds(name)
+        except StoreError:
+            return True  # one that cannot be asked may have it
 
     def places(self) -> list[str]:
         """The addresses of the stores that inputs come from, for `at`."""
@@ -118,12 +145,12 @@ class Files:
     def named(self, job: Job) -> str:
         """What its record calls the input of a job: its address, or its place relative to the record's folder.
 
-        From a record in a store no way leads to a file: that has its name alone.
+        The two may then be moved together. From a record in a store no way leads to a file: that has its whole path.
         """
-        for mirror in self._inputs:
-            if job.path.is_relative_to(mirror.folder):
-                return f"{mirror.store.url}/{mirror.name(job.path)}"
-        return job.path.name if self._output is not None else relative_to(job.path, job.folder)
+        address = self.address(job.path)
+        if is_url(address) or self._output is not None:
+            return address
+        return os.path.relpath(address, os.path.abspath(job.folder))
 
     def bring(self, job: Job, run: Run) -> None:
         """Brings the input, and what `finished` wants to see of the outputs. In a thread. Raises StoreError."""
@@ -131,11 +158,16 @@ class Files:
             if job.path.is_relative_to(mirror.folder):
                 mirror.fetch(job.path)
         record = job.output(".json")
-        if self._output is not None and run.skip_existing and self._output.name(record) in self._output.names:
+        if self._output is not None and run.skip_existing and self._is_stored(record):
             self._output.fetch(record)
             for path in [*job.snapshots(run), *job.outputs(run)]:
-                if self._output.name(path) in self._output.names:
+                if self._is_stored(path):
                     path.touch()
+
+    def _is_stored(self, path: Path) -> bool:
+        assert self._output is not None
+        name = self._output.name(path)
+        return name in self._output.names or (self._shared and self._output.store.holds(name))
 
     def loaded(self, job: Job, run: Run) -> None:
         """Nothing that was brought of a job is needed any more. In a thread."""

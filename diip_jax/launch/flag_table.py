@@ -38,8 +38,11 @@ _HELP: dict[str, dict[str, str]] = {
     "Prior and computation": {
         "checkpoint": "folder that python -m diip_jax.convert wrote; without it the bundled face prior",
         "dtype": "of the arithmetic",
+        "fsdp": "split the prior's weights over the devices, for one that is too large for each of them: they then "
+        "go in step",
         "class_label": "number of the class that a class-conditional prior is told; without it none",
-        "batch_size": "restorations at once, split over the devices; without it 1 for each CPU, 8 for each accelerator",
+        "batch_size": "restorations at once, split over the devices; without it auto: 1 for each CPU core, for an "
+        "accelerator what its memory takes and its clock finds fastest",
         "seed": "of the random noise",
     },
     "Large runs": {
@@ -50,8 +53,8 @@ _HELP: dict[str, dict[str, str]] = {
         "engine": "local: this process, on its devices; ray: an actor for each chip of a Ray cluster, started on this "
         "machine where RAY_ADDRESS names none; finished images are then always left out",
         "ray_actors": "how many of them, at most; without it as many as there are chips",
-        "share_output": "other runs with the same settings may write into the folder at the same time; without it, and "
-        "without --shard, a second one is refused",
+        "share_output": "several runs with the same settings share the images: each leaves out what any has finished; "
+        "without it, and without --shard, a second run into the folder is refused",
         "tolerate_failures": "exit code 0 once the run is through, although images failed: a cluster then does not "
         "start it again",
         "run_log": "file for the run's counts as JSON lines, one every 10 seconds and one at the end: images, images "
@@ -175,8 +178,9 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_boolean, "dry_run", False)
     define(flags.DEFINE_string, "checkpoint", None)
     define(flags.DEFINE_enum, "dtype", "float32", ["float32", "bfloat16"])
+    define(flags.DEFINE_boolean, "fsdp", False)
     define(flags.DEFINE_integer, "class_label", None)
-    define(flags.DEFINE_integer, "batch_size", None, lower_bound=1)
+    flags.DEFINE(_CountOrAuto(), "batch_size", "auto", text["batch_size"], values)
     define(flags.DEFINE_string, "manifest", None)
     define(flags.DEFINE_string, "shard", "0/1")
     define(flags.DEFINE_enum, "engine", "local", ["local", "ray"])
@@ -195,6 +199,20 @@ def define_flags() -> flags.FlagValues:
         _define_setting(name, line, values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
+
+
+class _CountOrAuto(flags.ArgumentParser[int | None]):
+    """A number of at least 1, or "auto", which is None."""
+
+    def parse(self, argument: str) -> int | None:
+        if argument == "auto":
+            return None
+        if not str(argument).isdecimal() or int(argument) < 1:
+            raise ValueError("expected a whole number of at least 1, or auto")
+        return int(argument)
+
+    def flag_type(self) -> str:
+        return "N|auto"
 
 
 def _define_setting(name: str, line: str, values: flags.FlagValues) -> None:

@@ -4,7 +4,9 @@ Exit codes: 0 all well; 1 some image failed; 2 wrong usage, or nothing could sta
 """
 
 import contextlib
+import dataclasses
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
             say(help_text(values), sys.stdout)
             return 0
         with tempfile.TemporaryDirectory(prefix="diip_jax_", ignore_cleanup_errors=True) as scratch:
-            _restore(values, positional, arguments, Files(Path(scratch)), console, summary)
+            _restore(values, positional, arguments, Files(Path(scratch), values.share_output), console, summary)
         return 1 if summary.failed and not values.tolerate_failures else 0
     except (KeyboardInterrupt, Terminated) as signal:
         what, code = ("terminated", 143) if isinstance(signal, Terminated) else ("interrupted", 130)
@@ -104,7 +106,7 @@ def _restore(
     runs = [run_of(kind.values, kind.method, prior, kernel, output_dir) for kind in kinds]
     # Names are given as by the kind of run that leaves most files: no output of another kind lies on another one.
     most = max(runs, key=lambda run: len(run.estimates))
-    every_job, name_errors = plan_jobs(paths, most, reference, mask)
+    every_job, name_errors = plan_jobs(paths, most, files.outputs(output_dir), reference, mask)
     every_job, every_error = _part(shard, every_job, [*errors, *name_errors], output_dir)
     jobs, refused = distribute.share(every_job), distribute.share(every_error)
     summary.images = len(jobs) + len(refused)
@@ -118,6 +120,11 @@ def _restore(
         return
     if jobs:
         check_writable(output_dir)
+        if values.share_output:
+            # Others do the same images, each in an order of its own, and leave out what is finished: at the end alone
+            # two may be at the same one.
+            jobs = random.sample(jobs, len(jobs))
+            runs = [dataclasses.replace(run, skip_existing=True) for run in runs]
         together = shard.count > 1 or jax.process_count() > 1 or values.share_output
         with (
             _folder(files, output_dir, identity(kinds, runs, prior), together, console),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from diip_jax import models
 from diip_jax.commands.settings import Settings
 from diip_jax.images import EXTENSIONS, ImageError, file_sha256, is_whole
-from diip_jax.launch.naming import check_place, output_stems, read_record, usual_stems
+from diip_jax.launch.naming import check_place, output_stems, usual_stems
+from diip_jax.launch.outputs import Outputs, read_record
 from diip_jax.plugs.operators import Identity, PictureOperator
 from diip_jax.prior import Prior, identity_of
 
@@ -38,7 +39,7 @@ class Run:
         operator: what the method takes for what happened to an image: where an observation lies on the restored one.
         estimates: names of what the method learns of the degradation.
         kernel: the blur kernel that is known.
-        batch_size: (image, sample) pairs restored at once.
+        batch_size: (image, sample) pairs restored at once; None: as many as `diip_jax.solve.size` finds best.
         blend: weight of the restored image against the input in what is written.
         save_every: iterations between two snapshots, 0 for none.
         strip_metadata: whether EXIF, XMP and the colour profile of the input are left out of the outputs.
@@ -54,7 +55,7 @@ class Run:
     kernel: KernelFile | None = None
     seed: int = 0
     samples: int = 1
-    batch_size: int = 1
+    batch_size: int | None = None
     resize: str = "fit"
     blend: float = 1.0
     compare: bool = False
@@ -131,13 +132,14 @@ def of_sample(run: Run, sample: int, ending: str) -> str:
 
 
 def plan_jobs(
-    paths: Sequence[Path], run: Run, reference: Path | None, mask: Path | None = None
+    paths: Sequence[Path], run: Run, outputs: Outputs, reference: Path | None = None, mask: Path | None = None
 ) -> tuple[list[Job], list[ImageError]]:
     """One job per input, in their order, such that every output can be written and overwrites nothing but earlier ones.
 
     What outputs are called is said at `output_stems`.
 
     Args:
+        outputs: what is in the folder already.
         reference: the clean image, or a folder in which each image has one of the same stem.
         mask: likewise; one file may serve for all images.
 
@@ -146,28 +148,29 @@ def plan_jobs(
     """
     jobs: list[Job] = []
     errors: list[ImageError] = []
-    sources = {_identity(path): path for path in paths}
+    sources = {outputs.identity(path): path for path in paths}
     claimed: dict[Path, Path] = {}
     listings: dict[Path, dict[str, list[Path]]] = {}
-    stems = output_stems(paths, run.output_dir)
-    for path, stem, usual in zip(paths, stems, usual_stems(paths), strict=True):
+    stems = output_stems(paths, outputs)
+    for path, stem, usual in zip(paths, stems, usual_stems([outputs.place(path) for path in paths]), strict=True):
         try:
             clean, shown = (
                 None if given is None else _counterpart(name, given, usual.parent, path, listings)
                 for name, given in (("reference", reference), ("mask", mask))
             )
             job = Job(path, run.output_dir / stem.parent, stem.name, clean, shown)
-            outputs = [*job.outputs(run), *job.snapshots(run)]
-            for output in outputs:
+            places = [*job.outputs(run), *job.snapshots(run)]
+            beside = {outputs.identity(file): file for file in (clean, shown) if file}
+            for output in places:
                 if output in claimed:
                     raise ImageError(path, f"would write {output}, as {claimed[output]} does; rename one of the two")
-                beside = {_identity(file): file for file in (clean, shown) if file}
-                source = beside.get(_identity(output)) or sources.get(_identity(output))
-                if source:
-                    raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
-            record = read_record(job.output(".json"))
-            for output in outputs:
-                check_place(output, record, run.output_dir)
+                if outputs.holds(output):
+                    identity = outputs.identity(output)
+                    if source := beside.get(identity) or sources.get(identity):
+                        raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
+            recorded = outputs.known(os.fspath(stem)) is not None
+            for output in places:
+                check_place(output, recorded, outputs)
         except ImageError as error:
             errors.append(error)
         except OSError as error:
@@ -175,18 +178,9 @@ def plan_jobs(
                 ImageError(path, f"cannot be given names, reference or mask ({error}); check paths and rights")
             )
         else:
-            claimed.update(dict.fromkeys(outputs, path))
+            claimed.update(dict.fromkeys(places, path))
             jobs.append(job)
     return jobs, errors
-
-
-def _identity(path: Path) -> tuple[int, int] | str:
-    """Equal for two names of one file: a link, or another case where the file system ignores case."""
-    try:
-        status = path.stat()
-        return status.st_dev, status.st_ino
-    except OSError:
-        return os.path.abspath(path)
 
 
 def _counterpart(name: str, given: Path, inside: Path, path: Path, listings: dict[Path, dict[str, list[Path]]]) -> Path:
@@ -228,13 +222,22 @@ def prior_facts(prior: Prior) -> dict[str, Any]:
     }
 
 
-def finished(job: Job, run: Run, prior: Prior, whole: Callable[[Path], bool] = is_whole) -> tuple[bool, str | None]:
+def asked_of(run: Run, prior: Prior) -> dict[str, Any]:
+    """What the outputs of all images of a run depend on."""
+    kernel = run.kernel and run.kernel.sha256
+    return {**run.settings(prior), "resize": run.resize, "prior": identity_of(prior), "kernel": kernel}
+
+
+def finished(
+    job: Job, run: Run, asked: dict[str, Any], whole: Callable[[Path], bool] = is_whole
+) -> tuple[bool, str | None]:
     """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
 
     The record is removed before the first output or snapshot is written and comes back last, so its presence means that
     the outputs belong to it; that they can still be read is seen by reading them.
 
     Args:
+        asked: `asked_of` the run.
         whole: whether a picture that is there can be read.
     """
     record = read_record(job.output(".json"))
@@ -250,14 +253,11 @@ def finished(job: Job, run: Run, prior: Prior, whole: Callable[[Path], bool] = i
     if not all(picture.is_file() for picture in pictures):
         return False, "incomplete"
     wanted = {
-        **run.settings(prior),
+        **asked,
         "seed": run.seed,
-        "resize": run.resize,
-        "prior": identity_of(prior),
         "input": file_sha256(job.path),
         "reference": job.reference and file_sha256(job.reference),
         "mask": job.mask and file_sha256(job.mask),
-        "kernel": run.kernel and run.kernel.sha256,
     }
     # What an earlier run made in addition, and this one does not ask for, does no harm.
     ignored = {name for name in ("reference", "save_every") if not wanted[name]}

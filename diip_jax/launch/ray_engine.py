@@ -1,8 +1,8 @@
 """A run over the machines of a Ray cluster: `--engine=ray`.
 
 Every actor has a chip, the prior and its slots, and restores images in blocks as a run on one machine would. Ray starts
-an actor that is lost again and has its block done once more; records say what of it is finished already. What actors
-say is said here.
+an actor that is lost again and has its block done once more; records say what of it is finished already. An actor whose
+chip is stuck leaves, which is the same. What actors say is said here.
 """
 
 import dataclasses
@@ -27,10 +27,14 @@ from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.launch.requests import Kind, existing, method_of
 from diip_jax.launch.restore_files import restore_files
 from diip_jax.launch.setup import prior_of, run_of
+from diip_jax.run import compile_time
 from diip_jax.run.summary import Summary
+from diip_jax.run.watchdog import watchdog
 
 # Blocks end one by one: within each its last images leave slots free, so it has many more images than there are slots.
 _BLOCK_OF_SLOTS = 16
+# Where an actor finds out how many slots its chip has, it has so many or some more.
+_SLOTS_OF_CHIP = 8
 _COUNTS = ("restored", "skipped", "evaluations", "bytes_read", "bytes_written")
 _COUNTS_OF_USE = ("iterations", "capacity", "pieces", "steps")
 
@@ -56,7 +60,13 @@ class Restorer:
         kinds: of each kind of images, the arguments of its command line.
         places: see `Files.places`.
         folder: that relative paths are meant from, where the machine has it.
+
+    Attributes:
+        patience: seconds without progress after which it leaves, so that Ray starts another one in its place. Nothing
+            that a device does takes that long, nor does a compilation.
     """
+
+    patience = 900.0
 
     def __init__(self, kinds: Sequence[Sequence[str]], places: Sequence[str], folder: str) -> None:
         if os.path.isdir(folder):
@@ -81,15 +91,16 @@ class Restorer:
         images = [json.loads(image) for image in rows["image"]]
         console, summary = _Told(), Summary()
         full = None
-        for number, run in enumerate(self._runs):
-            mine = [image for image in images if image["kind"] == number]
-            jobs = [self._files.arrived(row["job"]) for row in mine]
-            seeds = {job.path: row["seed"] for job, row in zip(jobs, mine, strict=True) if row["seed"] is not None}
-            if jobs:
-                try:
-                    restore_files(jobs, run, self._prior, console, summary, self._files, seeds)
-                except DiskFull as error:
-                    full = str(error)
+        with watchdog(lambda: (summary.moved(), compile_time.counted()), self.patience):
+            for number, run in enumerate(self._runs):
+                mine = [image for image in images if image["kind"] == number]
+                jobs = [self._files.arrived(row["job"]) for row in mine]
+                seeds = {job.path: row["seed"] for job, row in zip(jobs, mine, strict=True) if row["seed"] is not None}
+                if jobs:
+                    try:
+                        restore_files(jobs, run, self._prior, console, summary, self._files, seeds)
+                    except DiskFull as error:
+                        full = str(error)
         counts = {name: getattr(summary, name) for name in _COUNTS}
         counts |= {f"use_{name}": getattr(summary.use, name) for name in _COUNTS_OF_USE}
         told = {"lines": console.lines, "counts": counts, "failures": dict(summary.failures), "full": full}
@@ -99,7 +110,7 @@ class Restorer:
 def restore_with_ray(
     kinds: Sequence[Kind],
     jobs: Sequence[Job],
-    batch_size: int,
+    batch_size: int | None,
     actors: int | None,
     console: Console,
     summary: Summary,
@@ -108,7 +119,7 @@ def restore_with_ray(
     """Restores every job by the actors of a Ray cluster; as `restore_files` otherwise.
 
     Args:
-        batch_size: slots of an actor.
+        batch_size: slots of an actor; None: what each finds best for its chip.
         actors: how many; None: one for each GPU, TPU chip or, without those, CPU of the cluster.
 
     Raises:
@@ -150,12 +161,18 @@ def restore_with_ray(
 
 
 def _told(
-    ray: Any, kinds: Sequence[Kind], rows: list[dict[str, Any]], batch_size: int, actors: int | None, files: Files
+    ray: Any,
+    kinds: Sequence[Kind],
+    rows: list[dict[str, Any]],
+    batch_size: int | None,
+    actors: int | None,
+    files: Files,
 ) -> Iterator[dict[str, Any]]:
     """What the actors return, block by block."""
     resource, there = _resource(ray)
     count = min(actors or there, there, len(rows))
-    block = max(1, min(_BLOCK_OF_SLOTS * batch_size, -(-len(rows) // (4 * count))))
+    slots = batch_size or (1 if "num_cpus" in resource else _SLOTS_OF_CHIP)
+    block = max(1, min(_BLOCK_OF_SLOTS * slots, -(-len(rows) // (4 * count))))
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     images = ray.data.from_items(

@@ -1,5 +1,6 @@
 """What a run works with: the prior, and what is asked of it, checked against each other."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from diip_jax.commands.settings import Settings
 from diip_jax.image_reading import longest_side
 from diip_jax.launch.flag_table import METHOD_HELP
 from diip_jax.launch.plan import KernelFile, Run
-from diip_jax.machine import usable_memory
 from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
@@ -46,7 +46,7 @@ def run_of(
         output_dir=output_dir,
         seed=values.seed,
         samples=_samples(values),
-        batch_size=values.batch_size or _usual_batch(prior),
+        batch_size=values.batch_size,
         resize=values.resize or ("keep" if prior.local else "fit"),
         blend=values.blend,
         compare=values.compare,
@@ -65,20 +65,6 @@ def _samples(values: flags.FlagValues) -> int:
     return _BEST_SAMPLES
 
 
-def _usual_batch(prior: Prior) -> int:
-    devices = jax.local_device_count()
-    # Images of a batch that have stopped are computed along until the last one of their device stops. An accelerator is
-    # faster with several at once nevertheless.
-    if jax.default_backend() != "cpu":
-        return 8 * devices
-    # Every device has its copy of the parameters, and CPU devices have one memory.
-    memory = usable_memory()
-    if memory is None:
-        return devices
-    copies = memory // (4 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior.params)))
-    return max(1, min(devices, copies))
-
-
 def suited(paths: Sequence[Path]) -> str:
     """The bundled prior for these pictures: of faces where all are as small as its own, else of photographs."""
     return "photos" if any(longest_side(path) > _SMALL for path in paths) else "faces64"
@@ -88,18 +74,32 @@ def prior_of(values: flags.FlagValues) -> Prior:
     """The prior that the flags name.
 
     Raises:
-        CheckpointError: as `load_prior`. UsageError: one that restores no pictures.
+        CheckpointError: as `load_prior`. UsageError: one that restores no pictures, or cannot be split.
     """
+    if values.fsdp and values.engine == "ray":
+        raise UsageError(
+            "--fsdp has no effect with --engine=ray, whose actors have one chip each; leave one of them out"
+        )
     path = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
     try:
-        prior = load_prior(path, dtype=values.dtype, class_label=values.class_label)
+        with _in_memory_of_the_host() if values.fsdp else contextlib.nullcontext():
+            prior = load_prior(path, dtype=values.dtype, class_label=values.class_label)
     except CheckpointError:
         raise
     except ValueError as error:
         raise UsageError(f"--{error}") from error
     if prior.model.in_channels not in (1, 3):
         raise UsageError(f"the prior has {prior.model.in_channels} channels; give one of grey (1) or RGB (3) images")
-    return prior
+    return prior.sharded() if values.fsdp else prior
+
+
+def _in_memory_of_the_host() -> contextlib.AbstractContextManager[Any]:
+    """Inside, arrays are made there: a device may have no room for a whole prior."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError as error:
+        advice = "let JAX have its CPU, too, as in JAX_PLATFORMS=cuda,cpu"
+        raise UsageError(f"--fsdp loads the prior into the host's memory ({error}); {advice}") from error
 
 
 def _operator(method: Settings, prior: Prior, known: dict[str, Any]) -> PictureOperator:

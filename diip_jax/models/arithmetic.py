@@ -9,6 +9,8 @@ import contextvars
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
+from jax.sharding import Mesh
+
 # Of float32 products on accelerators, as XLA has it: "highest" is float32; "high" three passes of bfloat16 on a TPU,
 # TF32 on a GPU; "default" one pass of bfloat16, and TF32.
 Precision = Literal["highest", "high", "default"]
@@ -18,10 +20,15 @@ Convolutions = Literal["fast", "plain"]
 
 
 class Arithmetic(NamedTuple):
-    """The setting."""
+    """The setting.
+
+    Attributes:
+        mesh: the devices that kernels are split over, see `diip_jax.fsdp`; None: each has all of them.
+    """
 
     precision: Precision = "highest"
     convolutions: Convolutions = "fast"
+    mesh: Mesh | None = None
 
 
 _USUAL = Arithmetic()
@@ -29,9 +36,11 @@ _CURRENT = contextvars.ContextVar("arithmetic", default=_USUAL)
 
 
 @contextlib.contextmanager
-def arithmetic(precision: Precision = "highest", convolutions: Convolutions = "fast") -> Iterator[None]:
+def arithmetic(
+    precision: Precision = "highest", convolutions: Convolutions = "fast", mesh: Mesh | None = None
+) -> Iterator[None]:
     """Networks that are traced inside compute so."""
-    token = _CURRENT.set(Arithmetic(precision, convolutions))
+    token = _CURRENT.set(Arithmetic(precision, convolutions, mesh))
     try:
         yield
     finally:

@@ -10,7 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from diip_jax import fsdp
 from diip_jax.array_types import Array, Float, Num
+from diip_jax.models.arithmetic import current
 from diip_jax.models.convolution import Padding, convolution, doubled, precision, upsampling_convolution
 
 FLOAT32 = jnp.dtype("float32")
@@ -18,6 +20,13 @@ FLOAT32 = jnp.dtype("float32")
 
 def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize > 4 else FLOAT32
+
+
+def _in_use(kernel: Array, x: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """(kernel, x) as the arithmetic has them."""
+    kernel, x = jnp.asarray(kernel, dtype), x.astype(dtype)
+    mesh = current().mesh
+    return (kernel, x) if mesh is None else fsdp.gathered(kernel, x, mesh)
 
 
 class Dense(nn.Module):
@@ -30,7 +39,8 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... f"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=precision(self.dtype))
+        kernel, x = _in_use(kernel, x, self.dtype)
+        y = jnp.matmul(x, kernel, precision=precision(self.dtype))
         return y + bias.astype(self.dtype)
 
 
@@ -52,7 +62,8 @@ class Conv(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         padding = ((k // 2, k // 2), (k // 2, k // 2)) if self.padding is None else self.padding
-        y = convolution(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), padding, self.stride)
+        kernel, x = _in_use(kernel, x, self.dtype)
+        y = convolution(x, kernel, padding, self.stride)
         return y + bias.astype(self.dtype)
 
 
@@ -66,7 +77,7 @@ class UpsampleConv(nn.Module):
     def __call__(self, x: Float[Array, "B H W c"]) -> Float[Array, "B h w f"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = upsampling_convolution(x.astype(self.dtype), jnp.asarray(kernel, self.dtype))
+        y = upsampling_convolution(*_in_use(kernel, x, self.dtype)[::-1])
         return y + bias.astype(self.dtype)
 
 

@@ -2,15 +2,16 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from diip_jax import models
+from diip_jax import fsdp, models
 from diip_jax.array_types import Array, Float, Images, Params, Timesteps
 from diip_jax.checkpoint_files import params_sha256
 from diip_jax.configuration import usual_configuration, usual_rules
@@ -50,6 +51,7 @@ class Provenance:
         "precision",
         "convolutions",
         "sampler",
+        "mesh",
     ],
 )
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Prior:
         convolutions: "plain" where forward mode is needed on a CPU (`jax.jvp`, Hessian-vector products); "fast" is made
             for reverse mode.
         sampler: how it is sampled, for `diip_jax.reverse` in its variant "code".
+        mesh: the devices that its parameters are split over, see `sharded`; None: each has all of them.
     """
 
     params: Any  # `Params`, except that JAX puts objects of its own here while it takes pytrees apart
@@ -83,6 +86,7 @@ class Prior:
     precision: Precision = "highest"
     convolutions: Convolutions = "fast"
     sampler: Sampler = Sampler()
+    mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
         check_prediction(self.prediction, zero_terminal_snr=self.schedule.zero_terminal_snr)
@@ -162,8 +166,9 @@ class Prior:
             raise ValueError(f"x_t has shape {x_t.shape}: expected [B, H, W, C]")
         check_image_shape(self, x_t.shape[1:])
         inputs, told = network_input(self.prediction, x_t, t, self._alpha_bar(x_t, t))
-        products = Arithmetic(self.precision, self.convolutions)
-        return _apply(self.model, self.dtype, remat_blocks, self.class_label, products, self.params, inputs, told)
+        products = Arithmetic(self.precision, self.convolutions, self.mesh)
+        evaluate = partial(_apply, self.model, self.dtype, remat_blocks, self.class_label, products)
+        return (evaluate if self.mesh is None else fsdp.forgetful(evaluate))(self.params, inputs, told)
 
     def _alpha_bar(self, x_t: Images, t: Timesteps) -> Float[Array, " B"]:
         # float32 first, as the steps of DDIM have it, whatever x_t is.
@@ -178,6 +183,19 @@ class Prior:
         if dtype not in DTYPES:
             raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}")
         return dataclasses.replace(self, dtype=dtype)
+
+    def sharded(self, devices: Sequence[jax.Device] | None = None) -> "Prior":
+        """The same prior with its parameters split over devices (FSDP): for one that is too large for a single device.
+
+        A restoration with it runs on these devices, which go through its iterations in step, each with its own images.
+        Where the prior fits a device, one that has all of it is faster. Results are the same to rounding.
+
+        Args:
+            devices: of this process; None: all of them. A prior too large for one of them is loaded into the host's
+                memory, `with jax.default_device(jax.devices("cpu")[0]): prior = load_prior(path)`.
+        """
+        mesh = fsdp.device_mesh(jax.local_devices() if devices is None else devices)
+        return dataclasses.replace(self, params=fsdp.split(self.params, mesh), mesh=mesh)
 
     def with_class_label(self, class_label: int | None) -> "Prior":
         """The same prior told a class, 0 .. `models.num_classes(model) - 1`, or with None no class.

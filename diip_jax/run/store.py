@@ -63,6 +63,15 @@ class Store:
 
         return self._do("", look)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is such an object now."""
+
+        def look() -> bool:
+            self._files.invalidate_cache()
+            return bool(self._files.exists(self._at(name)))
+
+        return self._do(name, look)
+
     def get(self, name: str) -> bytes:
         """An object."""
         return self._do(name, lambda: self._files.cat_file(self._at(name)))

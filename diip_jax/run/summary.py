@@ -47,6 +47,10 @@ class Summary:
         """Images that failed."""
         return self.failures.total()
 
+    def moved(self) -> tuple[int, ...]:
+        """Another value whenever something has been read, computed, written, skipped or given up."""
+        return self.use.pieces, self.restored, self.skipped, self.failed, self.bytes_read, self.bytes_written
+
     def facts(self, event: str) -> dict[str, Any]:
         """The object of a line."""
         seconds = self._clock() - self._began

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from diip_jax import distribute
 from diip_jax.array_types import Array
+from diip_jax.prior import Prior
 from diip_jax.solve import loop
 from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Problem, Result
@@ -30,6 +31,8 @@ class Layout:
         image_shape: (H, W, C) of the restored images.
         save: what is traced. length: iterates that the traces hold.
         one_by_one: see `diip_jax.solve.loop.advance`.
+        in_step: weights are split over the devices, which therefore go through the iterations together; else each goes
+            by itself.
     """
 
     mesh: Mesh
@@ -37,6 +40,16 @@ class Layout:
     save: tuple[str | Callable[..., Any], ...] = ()
     length: int = 0
     one_by_one: bool = False
+    in_step: bool = False
+
+    @property
+    def places(self) -> list[jax.Device] | list[Mesh]:
+        """What has slots of its own: each device, or all together."""
+        return [self.mesh] if self.in_step else list(self.mesh.devices.flat)
+
+    def over_devices(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """function(whole, part) on the devices, each with its part of a batch."""
+        return (distribute.in_step if self.in_step else distribute.on_each_device)(function, self.mesh)
 
 
 def layout_of(
@@ -49,19 +62,36 @@ def layout_of(
     """(the layout, the problem with what depends on the devices settled, the size of a batch).
 
     Raises:
-        ValueError: no device, or one of another process.
+        ValueError: no device, or one of another process; or others than those that a prior is split over.
     """
-    mesh = distribute.device_mesh(batch_size, devices)
+    split_over = mesh_of(problem)
+    if split_over is not None and devices is not None and list(devices) != (those := list(split_over.devices.flat)):
+        raise ValueError(f"devices={list(devices)}: the prior is split over {those}; leave devices out")
+    mesh = split_over or distribute.device_mesh(batch_size, devices)
     slots = distribute.padded_size(batch_size, mesh)
-    on_cpu = distribute.on_cpu(mesh)
-    at_once = 1 if on_cpu else slots // mesh.size
-    if on_cpu:
+    one_by_one = split_over is None and distribute.on_cpu(mesh)
+    at_once = 1 if one_by_one else slots // mesh.size
+    if one_by_one:
         # XLA unrolls a loop over a single image, and may round differently for it. One that has stopped costs nothing.
         slots = max(slots, 2 * mesh.size)
     generator = problem.generator.fitted(image_shape, at_once, distribute.device_memory(mesh))
     length = int(problem.max_iterations) if save else 0
     problem = dataclasses.replace(problem, generator=generator)
-    return Layout(mesh, image_shape, tuple(save), length, on_cpu), problem, slots
+    layout = Layout(mesh, image_shape, tuple(save), length, one_by_one, in_step=split_over is not None)
+    return layout, problem, slots
+
+
+def mesh_of(problem: Any) -> Mesh | None:
+    """The devices that the weights in a problem are split over, None where they are whole.
+
+    Raises:
+        ValueError: two priors that are split over different devices.
+    """
+    plugs = jax.tree.leaves(problem, is_leaf=lambda plug: isinstance(plug, Prior))
+    found = {plug.mesh for plug in plugs if isinstance(plug, Prior) and plug.mesh is not None}
+    if len(found) > 1:
+        raise ValueError("priors are split over different devices; split both over the same")
+    return next(iter(found), None)
 
 
 def place(inputs: Any, count: int, slots: int, mesh: Mesh) -> tuple[Any, Array]:
@@ -87,7 +117,7 @@ def start(layout: Layout, problem: Problem, inputs: Any, stopped: Array) -> Stat
             state = loop.start(problem, layout.image_shape, y, keys, args, u0, stopped, one_by_one=layout.one_by_one)
         return loop.traced(problem, state, layout.save, layout.length, args, one_by_one=layout.one_by_one)
 
-    return distribute.on_each_device(on_device, layout.mesh)(problem, (inputs, stopped))
+    return layout.over_devices(on_device)(problem, (inputs, stopped))
 
 
 @partial(jax.jit, static_argnames=("layout",), donate_argnames=("state",))
@@ -98,7 +128,7 @@ def advance(layout: Layout, problem: Problem, inputs: Any, state: State, until: 
         (problem, until), ((y, args), state) = whole, part
         return loop.advance(problem, y, state, until, args, layout.save, one_by_one=layout.one_by_one)
 
-    return distribute.on_each_device(on_device, layout.mesh)((problem, until), (inputs, state))
+    return layout.over_devices(on_device)((problem, until), (inputs, state))
 
 
 def estimates(layout: Layout, problem: Problem, eta: Any) -> dict[str, Array]:
@@ -113,7 +143,7 @@ def _estimates(layout: Layout, problem: Problem, eta: Any) -> dict[str, Array]:
         each = jax.lax.map if layout.one_by_one else lambda function, batch: jax.vmap(function)(batch)
         return each(problem.operator.estimates, eta)
 
-    return distribute.on_each_device(on_device, layout.mesh)(problem, eta)
+    return layout.over_devices(on_device)(problem, eta)
 
 
 def run(
@@ -153,19 +183,20 @@ def sampled(
     sampler: Any, y: np.ndarray, keys: Array, batch_size: int, devices: Sequence[jax.Device] | None = None
 ) -> np.ndarray:
     """What a `diip_jax.methods.Sampler` makes of at most a batch of images `[b, H, W, C]`, with their keys."""
-    mesh = distribute.device_mesh(batch_size, devices)
+    split_over = mesh_of(sampler)
+    mesh = split_over or distribute.device_mesh(batch_size, devices)
     part, _ = place((y, keys), len(y), distribute.padded_size(batch_size, mesh), mesh)
-    return np.asarray(sample(mesh, distribute.replicate(sampler, mesh), part))[: len(y)]
+    return np.asarray(sample(mesh, distribute.replicate(sampler, mesh), part, in_step=split_over is not None))[: len(y)]
 
 
-@partial(jax.jit, static_argnames=("mesh",))
-def sample(mesh: Mesh, sampler: Any, part: tuple[Array, Array]) -> Array:
+@partial(jax.jit, static_argnames=("mesh", "in_step"))
+def sample(mesh: Mesh, sampler: Any, part: tuple[Array, Array], in_step: bool = False) -> Array:
     """A sampler on (y, keys) that are split over the devices."""
 
     def on_device(sampler: Any, part: tuple[Array, Array]) -> Array:
-        if not distribute.on_cpu(mesh):
+        if in_step or not distribute.on_cpu(mesh):
             return sampler.sample(*part)
         # One by one, as in the loop: to the last bit independent of the batch.
         return jax.lax.map(lambda each: sampler.sample(each[0][None], each[1][None])[0], part)
 
-    return distribute.on_each_device(on_device, mesh)(sampler, part)
+    return (distribute.in_step if in_step else distribute.on_each_device)(on_device, mesh)(sampler, part)

@@ -63,10 +63,12 @@ def compile_loop(problem: Problem, y: np.ndarray | Array, args: Any = None, save
 
 def sampler_memory(sampler: Any, y: np.ndarray) -> int:
     """Bytes of the program that a `diip_jax.methods.Sampler` restores such images with, on all devices; XLA's plan."""
-    mesh = distribute.device_mesh(len(y))
+    split_over = batch.mesh_of(sampler)
+    mesh = split_over or distribute.device_mesh(len(y))
     keys = jax.random.split(jax.random.key(0), len(y))
     part, _ = batch.place((y, keys), len(y), distribute.padded_size(len(y), mesh), mesh)
-    program = batch.sample.lower(mesh, distribute.replicate(sampler, mesh), part).compile()
+    sampler = distribute.replicate(sampler, mesh)
+    program = batch.sample.lower(mesh, sampler, part, in_step=split_over is not None).compile()
     return mesh.size * planned_bytes(program.memory_analysis())
 
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from diip_jax import distribute
 from diip_jax.array_types import Array
 from diip_jax.configuration import usual_configuration
 from diip_jax.solve import loop, slots
@@ -82,11 +84,11 @@ Look = Callable[[State, np.ndarray, list[Any]], np.ndarray | None]
 
 
 class _Device:
-    """The slots of one device."""
+    """The slots of one device; or of several that go in step, because weights are split over them."""
 
-    def __init__(self, kind: Slots, problem: Problem, device: jax.Device, use: Use) -> None:
-        self._kind, self._device, self._use = kind, device, use
-        self._problem = jax.device_put(problem, device)
+    def __init__(self, kind: Slots, problem: Problem, place: jax.Device | Mesh, use: Use) -> None:
+        self._kind, self._place, self._use = kind, place, use
+        self._problem = distribute.put(problem, place)
         self._given: Any = None
         self._state: Any = None
         self.clear()
@@ -110,10 +112,10 @@ class _Device:
     def insert(self, item: Item) -> None:
         slot = self._holds.index(None)
         self._holds[slot] = (item.who,)
-        inputs = jax.device_put(item.inputs, self._device)
+        inputs = distribute.put(item.inputs, self._place)
         if self._state is None:
             self._given, self._state = slots.empty(self._kind, self._problem, inputs)
-        index = jax.device_put(np.int32(slot), self._device)
+        index = distribute.put(np.int32(slot), self._place)
         self._given, self._state = slots.insert(self._kind, self._problem, self._given, self._state, inputs, index)
         self._k[slot] = int(item.inputs[3].k[0]) if isinstance(item.inputs[3], State) else 0
 
@@ -125,7 +127,7 @@ class _Device:
         """
         until = self._k + (most - self._k % most if aligned else most)
         until[[*(holds is None for holds in self._holds), *[True] * (self._kind.rows - self._kind.count)]] = 0
-        on_device = jax.device_put(until.astype(np.int32), self._device)
+        on_device = distribute.put(until.astype(np.int32), self._place)
         self._state = slots.advance(self._kind, self._problem, self._given, self._state, on_device)
 
     @usual_configuration()  # that of `restore` is one of its own thread
@@ -148,14 +150,14 @@ class _Device:
         wanted = look(self._state, occupied, [self._holds[slot][0] for slot in occupied])
         if wanted is None:
             return None
-        self._state = slots.stop(self._state, jax.device_put(wanted, self._device))
+        self._state = slots.stop(self._state, distribute.put(wanted, self._place))
         return np.asarray(self._state.result)
 
     def taken(self, result: np.ndarray) -> Iterator[Ended]:
         """The images that have stopped; their slots are free."""
         for slot, holds in enumerate(self._holds):
             if holds is not None and result[slot] != Result.RUNNING:
-                index = jax.device_put(np.int32(slot), self._device)
+                index = distribute.put(np.int32(slot), self._place)
                 state, learned = jax.device_get(slots.take(self._kind, self._problem, self._state, index))
                 self._holds[slot] = None
                 yield Ended(holds[0], jax.tree.map(_typed, self._state, state), learned)
@@ -170,7 +172,7 @@ def _typed(kind: Array, leaf: np.ndarray) -> Any:
 def refill(
     kind: Slots,
     problem: Problem,
-    devices: Sequence[jax.Device],
+    devices: Sequence[jax.Device | Mesh],
     source: Iterator[Item | None],
     *,
     piece: Callable[[], int],
@@ -184,6 +186,7 @@ def refill(
 
     Args:
         kind: of the slots of every device.
+        devices: see `diip_jax.solve.batch.Layout.places`.
         source: yields None where nothing is ready yet; it is asked again while the devices work.
         piece: iterations of the next piece at most; where there is a `look`, those of an image between two of them.
         look: see `Look`; an image is looked at after every so many iterations of its own, and when it has stopped.

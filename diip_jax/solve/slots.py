@@ -1,4 +1,4 @@
-"""The programs of a device with slots: images are put in, advanced together and taken out one by one.
+"""The programs of a device with slots, or of several in step: images are put in, advanced together, taken out singly.
 
 The slot is an argument, so there is one program of each for all slots. An image's result depends neither on its slot
 nor on its neighbours: it is started by the same program in all of them, and slots that have stopped are frozen.
@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from diip_jax import distribute
 from diip_jax.array_types import Array
 from diip_jax.solve import loop
 from diip_jax.solve.batch import Layout
@@ -25,6 +27,7 @@ class Slots:
 
     Attributes:
         count: images that a device has at once. rows: of its arrays, that many or more.
+        mesh: the devices, where weights are split over them; None: one.
     """
 
     count: int
@@ -33,13 +36,18 @@ class Slots:
     save: tuple[str | Callable[..., Any], ...] = ()
     length: int = 0
     one_by_one: bool = False
+    mesh: Mesh | None = None
+
+    def placed(self, tree: Any) -> Any:
+        """Inside a program: arrays of all slots where they belong."""
+        return tree if self.mesh is None else distribute.constrained(tree, self.mesh)
 
 
 def of_layout(layout: Layout, count: int, rows: int) -> Slots:
-    """The slots of each device of a layout, for `count` images at once in batches of `rows`."""
-    devices = layout.mesh.size
+    """The slots of each place of a layout, for `count` images at once in batches of `rows`."""
+    places, mesh = len(layout.places), layout.mesh if layout.in_step else None
     shape = layout.image_shape
-    return Slots(-(-count // devices), rows // devices, shape, layout.save, layout.length, layout.one_by_one)
+    return Slots(-(-count // places), rows // places, shape, layout.save, layout.length, layout.one_by_one, mesh)
 
 
 def _started(slots: Slots, problem: Problem, inputs: Any) -> State:
@@ -62,14 +70,14 @@ def empty(slots: Slots, problem: Problem, inputs: Any) -> tuple[Any, State]:
         return jnp.broadcast_to(inputs[2][0], shape) if loop.is_key(kind) else jnp.zeros(shape, kind.dtype)
 
     given, state = jax.tree.map(nothing, kinds)
-    return given, state._replace(result=jnp.full(slots.rows, Result.STOPPED, jnp.int32))
+    return slots.placed((given, state._replace(result=jnp.full(slots.rows, Result.STOPPED, jnp.int32))))
 
 
 @partial(jax.jit, static_argnames=("slots",), donate_argnames=("given", "state"))
 def insert(slots: Slots, problem: Problem, given: Any, state: State, inputs: Any, slot: Array) -> tuple[Any, State]:
     """An image put into a slot, whatever was there."""
     fresh = (inputs[:2], _started(slots, problem, inputs))
-    return jax.tree.map(lambda every, one: every.at[slot].set(one[0]), (given, state), fresh)
+    return slots.placed(jax.tree.map(lambda every, one: every.at[slot].set(one[0]), (given, state), fresh))
 
 
 @partial(jax.jit, static_argnames=("slots",), donate_argnames=("state",))
@@ -82,7 +90,7 @@ def advance(slots: Slots, problem: Problem, given: Any, state: State, until: Arr
     y, args = given
     if slots.one_by_one:
         return loop.advance(problem, y, state, until, args, slots.save, one_by_one=True)
-    return loop.advance_to_first_end(problem, y, state, until, args, slots.save)
+    return slots.placed(loop.advance_to_first_end(problem, y, state, until, args, slots.save))
 
 
 @partial(jax.jit, static_argnames=("slots",))
