@@ -45,6 +45,9 @@ class Blind:
         begin: see `DDIM`; None: "noise", and for a local prior "guess".
         variant, gradient, remat, project, refresh: of DDIM, see `DIIP`. An iteration evaluates the network `refresh`
             times. A run that begins at a guess is not projected.
+
+    Raises:
+        ValueError: a rate that is not above 0, a budget below 1.
     """
 
     prior: Any
