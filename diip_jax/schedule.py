@@ -23,6 +23,9 @@ class Schedule:
         trained_betas: beta_0 .. beta_{T-1} themselves; the three above are then unused.
         rescale_betas_zero_snr: shift and scale sqrt(alpha_bar) so that it ends at 0 and begins where it did (Lin et
             al., 2024, Algorithm 1): x_{T-1} is noise alone.
+
+    Raises:
+        ValueError: another beta_schedule, betas outside 0 to 1, trained betas of another number than timesteps.
     """
 
     num_timesteps: int = 1000
@@ -41,7 +44,7 @@ class Schedule:
             raise ValueError(f"num_timesteps={self.num_timesteps}: expected at least {least}")
         if self.trained_betas is not None and len(self.trained_betas) != self.num_timesteps:
             raise ValueError(f"trained_betas: there are {len(self.trained_betas)}, expected {self.num_timesteps}")
-        beta = self._beta
+        beta = self.betas
         # A beta of 0 at the start would leave no noise in x_0 to predict, and one of 1 before the end no signal to the
         # timesteps behind it.
         if not (np.all(beta > 0) and np.all(beta[:-1] < 1) and beta[-1] <= 1):
@@ -52,7 +55,7 @@ class Schedule:
     @property
     def alpha_bar(self) -> np.ndarray:
         """alpha_bar_t = prod_{s <= t} (1 - beta_s) for t = 0 .. T-1, float64 `[T]` (DDPM, section 2)."""
-        alpha_bar = np.cumprod(1 - self._beta)
+        alpha_bar = np.cumprod(1 - self.betas)
         if self.rescale_betas_zero_snr:
             root = np.sqrt(alpha_bar)
             return ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
@@ -64,7 +67,8 @@ class Schedule:
         return self.rescale_betas_zero_snr or (self.trained_betas is not None and self.trained_betas[-1] == 1)
 
     @property
-    def _beta(self) -> np.ndarray:
+    def betas(self) -> np.ndarray:
+        """beta_t for t = 0 .. T-1, before any rescaling, float64 `[T]`."""
         n = self.num_timesteps
         if self.trained_betas is not None:
             return np.asarray(self.trained_betas, np.float64)

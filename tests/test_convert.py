@@ -1,6 +1,6 @@
 """Conversion of torch weights: what is read, what is refused, what is written, what the command line says."""
 
-import builtins
+import importlib
 import io
 import json
 import logging
@@ -409,6 +409,24 @@ def test_ddpm_names(ddpm_network, ddpm_state, tmp_path):
     assert len(jax.tree.leaves(prior.params)) == len(ddpm_state)
 
 
+class Full(io.StringIO):
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [None, Full(), io.TextIOWrapper(io.BytesIO(), encoding="ascii")])
+def test_what_becomes_of_its_lines_changes_nothing(stream, ddpm_state, tmp_path, monkeypatch):
+    source = save({"model": ddpm_state, "ema": ddpm_state}, tmp_path / "größe.ckpt")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    assert main([f"--source={source}", f"--output={tmp_path / 'größe'}", "--preset=tiny"]) == 0
+    assert main([f"--source={source}", f"--output={tmp_path / 'größe'}", "--preset=tiny"]) == 2
+    if isinstance(stream, io.TextIOWrapper):
+        lines = stream.buffer.getvalue().decode().splitlines()
+        assert lines[0].startswith(r"diip_jax.convert: gr\xf6\xdfe.ckpt: weights of 'ema'")
+        assert all(r"gr\xf6\xdfe" in line for line in lines)
+
+
 def test_verify_finds_a_wrong_weight(ddpm_state, tmp_path):
     source = save(ddpm_state, tmp_path / "model.ckpt")
     prior = read_torch_prior(source, "tiny")
@@ -778,12 +796,12 @@ def test_verify_without_diffusers_is_one_line(folder, monkeypatch):
     "error", [RuntimeError("operator torchvision::nms does not exist\nmore"), OSError("libcudart")]
 )
 def test_verify_with_packages_that_do_not_import_is_no_difference(error, folder, tmp_path, capsys, monkeypatch):
-    def broken(name, *rest, original=builtins.__import__):
+    def broken(name, *rest, original=importlib.import_module):
         if name == "diffusers":
             raise error
         return original(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", broken)
+    monkeypatch.setattr(importlib, "import_module", broken)
     status, out, err = run(f"--source={folder}", f"--output={tmp_path / 'prior'}", "--verify", capsys=capsys)
     assert (status, out) == (2, "") and not (tmp_path / "prior").exists()
     said = f"--verify needs torch and diffusers, which do not import here ({str(error).splitlines()[0]})"

@@ -1,18 +1,24 @@
 """README and docs: every block of Python runs, every command is one that its program takes, every link leads somewhere.
 
-The blocks run as they stand, with a tiny prior in the place of the bundled one and a budget of two iterations. Commands
-of `launch` are run with `--dry_run` on files of the names that the page uses; those of the other programs are parsed by
-the program's own flags.
+The blocks run as they stand, with a tiny prior in the place of the bundled one and a budget of two iterations; what is
+quoted from a file is compared with it. Commands of `launch` are run with `--dry_run` on files of the names that the
+page uses; those of the other programs, which take hours or fetch weights, are parsed by the program's own flags. Of
+other commands the files and extras that they name are there: `.ci/run` installs them, tests/test_examples.py and
+tests/test_launch_scripts.py run the programs. The page's block for deepinv runs in tests/test_deepinv.py.
 """
 
+import ast
+import configparser
 import contextlib
 import dataclasses
 import importlib
 import inspect
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -129,6 +135,53 @@ def test_a_command_that_does_not_exist_is_found(tmp_path, folder):
     assert "colums" in run_command(example)
 
 
+_INLINE = re.compile(r"`(?:\S*/)?python3? -m (diip_jax(?:\.\w+)+)((?: [^`\n]+)?)`")
+
+
+# The changelog has those of earlier versions.
+_TELLING = [page for page in PAGES if page != "CHANGELOG.md" and _INLINE.search((ROOT / page).read_text())]
+
+
+@pytest.mark.parametrize("page", _TELLING)
+def test_commands_within_the_text_are_taken(page):
+    for program, rest in _INLINE.findall((ROOT / page).read_text()):
+        words = [word for word in shlex.split(rest) if "..." not in word]
+        try:
+            surplus = flags_of(program)([program, *words])[1:]
+        except flags.Error as error:
+            pytest.fail(f"{page}: {program} {words}: {error}")
+        assert not surplus or program == "diip_jax.launch", f"{page}: {program} takes no {surplus}"
+
+
+def extras() -> set[str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return set(config["options.extras_require"])
+
+
+# Programs, tests and scripts of the repository.
+_FILE = re.compile(r"(?<![\w/])(?:tests|docs|examples|diip_jax|launch)/[\w./-]*\w\.(?:py|sh|sbatch|ipynb|npz)\b")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_command_names_is_there(page):
+    text = (ROOT / page).read_text()
+    for named in re.findall(r"(?:pip install|\.)[^\n]*?\.?\[([\w,]+)\]\"", text):
+        assert set(named.split(",")) <= extras(), f"{page}: [{named}]"
+    for path in _FILE.findall(text):
+        assert (ROOT / path).exists() or (ROOT / "diip_jax" / path).exists(), f"{page}: {path}"
+
+
+def test_code_that_is_quoted_is_that_of_its_file():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    quoted = re.findall(r"from `((?:plugs|tests)/\S+\.py)`:\n\n((?:    .*\n|\n)+)", text)
+    assert len(quoted) == 2
+    for path, block in quoted:
+        code = re.sub(r"^    ", "", block, flags=re.MULTILINE).strip()
+        file = ROOT / (path if path.startswith("tests") else f"diip_jax/{path}")
+        assert code in file.read_text(), path
+
+
 def anchors(path: Path) -> set[str]:
     """Of the headings, as GitHub and MyST name them; and MyST's own targets."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -155,8 +208,36 @@ def test_reference_has_every_public_name_once():
 
 
 @pytest.mark.parametrize("name", diip_jax.__all__)
-def test_public_names_are_documented(name):
-    assert inspect.getdoc(getattr(diip_jax, name))
+def test_public_names_are_documented_with_shapes_and_errors(name):
+    public = getattr(diip_jax, name)
+    of_methods = inspect.getmembers(public, inspect.isfunction) if inspect.isclass(public) else []
+    text = " ".join([inspect.getdoc(public) or "", *(inspect.getdoc(method) or "" for _, method in of_methods)])
+    assert inspect.getdoc(public)
+    if refuses(public):
+        assert re.search(r"Raises|ValueError", text), "says nothing of what it refuses"
+    # Arrays are annotated with their shapes, or the docstring has them.
+    for _, function in of_methods if inspect.isclass(public) else [(name, public)]:
+        given = getattr(function, "__annotations__", {})
+        bare = [argument for argument, kind in given.items() if kind in (jax.Array, np.ndarray)]
+        assert not bare or "[" in text, f"no shape of {bare}"
+
+
+def refuses(public) -> bool:
+    """Whether its own code raises a ValueError, or has arguments checked."""
+    if not (inspect.isclass(public) or inspect.isfunction(public)):
+        return False
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(public)))):
+        called = node.exc if isinstance(node, ast.Raise) else node
+        function = called.func if isinstance(called, ast.Call) else None
+        name = function.id if isinstance(function, ast.Name) else ""
+        if name.startswith("check_") or (isinstance(node, ast.Raise) and name == "ValueError"):
+            return True
+    return False
+
+
+def test_what_refuses_is_told_from_what_does_not():
+    assert refuses(diip_jax.DIIP) and refuses(diip_jax.Schedule)
+    assert not refuses(diip_jax.Never) and not refuses(diip_jax.mse)
 
 
 def test_readme_is_a_screen_and_a_half():

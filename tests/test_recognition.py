@@ -102,10 +102,6 @@ def without(name: str) -> dict[str, tuple[int, ...]]:
         ({"input_blocks.0.0.weight": (8, 3, 3, 3), "output_blocks.0.0.x": (2,)}, "a weight is missing"),
         ({"down.0.block.0.conv1.weight": (8, 8, 3, 3)}, "a weight is missing .*conv_in"),
         ({"encoder.weight": (2,)}, "unknown weights"),
-        (
-            {"downs.0.0.mlp.1.weight": (2,), "init_conv.bias": (2,), "time_mlp.1.bias": (2,)},
-            "of denoising-diffusion-py",
-        ),
         ({"all_modules.0.weight": (2,)}, "a network of score_sde"),
         ({"down_blocks.0.attentions.0.transformer_blocks.0.norm1.bias": (2,)}, "a network that is told a text"),
     ],

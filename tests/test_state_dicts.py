@@ -12,6 +12,7 @@ NETWORKS = {
     "diffusers": ("down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.bias", "conv_in.weight"),
     "ddpm": ("down.0.block.0.conv1.weight", "temb.dense.0.bias", "conv_in.weight"),
     "adm": ("input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.bias", "time_embed.0.weight"),
+    "denoising-diffusion-pytorch": ("downs.0.0.mlp.1.weight", "init_conv.bias", "time_mlp.1.bias"),
 }
 
 
@@ -95,6 +96,17 @@ def test_prefixes_are_taken_off(family, prefix):
     choice = chosen({"state_dict": network(1, prefix, family), "epoch": 3})
     assert {*choice.tensors} == {*NETWORKS[family]}
     assert choice.said == f"weights of {'state_dict/' + prefix.rstrip('.')!r}"
+
+
+@pytest.mark.parametrize("outer", ["", "ema_model.", "module._orig_mod."])
+def test_buffers_of_the_diffusion_around_a_network_come_with_it(outer):
+    own = {"betas": np.full(4, 2.0), "step": np.ones(())}
+    others = {"betas": np.ones(4), "online_model.betas": np.ones(4), "initted": np.ones(1)} if outer else {}
+    state = network(1, f"{outer}model.") | {outer + name: value for name, value in own.items()} | others
+    choice = chosen({"ema": state})
+    assert choice.beside == own
+    assert {*choice.tensors} == {*NETWORKS["ddpm"]}
+    assert chosen(RAW | {"betas": np.ones(4)}).beside == {}  # of the network itself
 
 
 def test_a_network_that_is_all_there_is_goes_without_a_word():

@@ -20,7 +20,14 @@ from diip_jax.convert.recognition import recognise
 from diip_jax.convert.scheduler_configs import Diffusion, diffusion_from_diffusers
 from diip_jax.convert.sources import Source, find_source
 from diip_jax.convert.state_dicts import is_averaged
-from diip_jax.convert.weight_files import ConversionError, StoredWeight, first_line, read_weights
+from diip_jax.convert.weight_files import (
+    ConversionError,
+    StoredState,
+    StoredWeight,
+    first_line,
+    read_state,
+    read_weights,
+)
 from diip_jax.convert.weight_mapping import map_weights
 from diip_jax.prior import Prior, Provenance, load_prior, save_prior
 
@@ -109,15 +116,15 @@ def identify(
         if preset not in PRESETS:
             raise ConversionError(f"preset {preset!r} is unknown: expected one of {', '.join(PRESETS)}")
         preset = PRESETS[preset]
-    stored = _stored(found, weights)
+    state = _stored(found, weights)
+    stored = state.weights
     try:
         if found.folder is not None:
             preset = _configured(stored, found.folder / "config.json", image_size)
         elif config is not None:
             preset = _configured(stored, Path(config), image_size)
         elif preset is None:
-            names, preset = recognise({name: weight.shape for name, weight in stored.items()})
-            _log.info("%s: recognised as the network of %s", found.path.name, ", ".join(names))
+            preset = _recognised(state, found.path, image_size)
     except WeightError as error:
         raise ConversionError(f"{found.path}: {error}") from error
     if image_size is not None:
@@ -125,13 +132,31 @@ def identify(
     return Identified(found, stored, preset)
 
 
-def _stored(found: Source, weights: str | None) -> dict[str, StoredWeight]:
+def _recognised(state: StoredState, path: Path, image_size: int | tuple[int, int] | None) -> Preset:
+    """What the file says itself, or the preset that fits. Raises WeightError."""
+    shapes = {name: weight.shape for name, weight in state.weights.items()}
+    family = family_of(shapes.keys())
+    if family.of_file is None:
+        names, preset = recognise(shapes)
+        _log.info("%s: recognised as the network of %s", path.name, ", ".join(names))
+        return preset
+    try:
+        preset = family.of_file(shapes, state.beside, image_size)
+    except (KeyError, IndexError) as error:
+        raise WeightError(
+            f"{family.name} names, but a weight is missing or has too few dimensions ({error})"
+        ) from error
+    _log.info("%s: recognised as a network of %s, which predicts %s", path.name, family.name, preset.prediction)
+    return preset
+
+
+def _stored(found: Source, weights: str | None) -> StoredState:
     if len(found.files) > 1:  # each has a part of the names
-        return {name: weight for file in found.files for name, weight in read_weights(file).items()}
+        return StoredState({name: part for file in found.files for name, part in read_weights(file).items()}, {})
     # Of a folder, `weights` has been a choice between its parts.
     wanted = weights if found.folder is None else None
     _log_averages_beside(found)
-    return read_weights(found.files[0], [*(family.signs for family in FAMILIES), *OTHERS], wanted)
+    return read_state(found.files[0], [*(family.signs for family in FAMILIES), *OTHERS], wanted)
 
 
 def _log_averages_beside(found: Source) -> None:

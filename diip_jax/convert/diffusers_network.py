@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from diip_jax.models import ModelConfig
 from diip_jax.models.adm_unet import ADMUNetConfig
+from diip_jax.models.ddpm_unet import DDPMUNetConfig
 
 
-def to_diffusers(model: ModelConfig) -> dict[str, Any]:
+def to_diffusers(model: DDPMUNetConfig | ADMUNetConfig) -> dict[str, Any]:
     """Keyword arguments that make diffusers' `UNet2DModel` this network; no default of theirs is relied on.
 
     Of an ADM network they leave open the number of heads, where not their width is given, and the width of the
@@ -50,7 +50,7 @@ def to_diffusers(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def diffusers_network(model: ModelConfig) -> Any:
+def diffusers_network(model: DDPMUNetConfig | ADMUNetConfig) -> Any:
     """diffusers' `UNet2DModel` that is this network, with the weights that torch initialises it with."""
     from diffusers import UNet2DModel
     from diffusers.models.attention_processor import Attention

@@ -1,16 +1,17 @@
-"""Converts torch weights of a DDPM or ADM network into a diip_jax checkpoint.
+"""Converts torch weights of a diffusion model into a diip_jax checkpoint.
 
     python -m diip_jax.convert --source=PATH --output=DIR [--preset=NAME] [--stored_dtype=bfloat16] [--verify]
     python -m diip_jax.convert --inspect=DIR
 
 PATH is a diffusers folder (a model, a pipeline or a training's checkpoint), which describes itself, or a file of torch
-or safetensors with a state dict in the names of DDPM, diffusers or guided-diffusion. A file needs --preset where
-several published networks have its shapes, and --config=FILE.json where none has: a JSON object in the words of the
-project, which are guided-diffusion's flags ({"image_size": 64, "num_channels": 128, ...}), the sections model, data and
-diffusion of a DDPM configuration, or the config.json of diffusers. Of several weights the averaged ones are taken, and
-what was not taken is said; --weights=NAME takes others. Weights are read and written piece by piece, so that a file may
-be larger than the memory; --verify needs room for both networks. Exit status: 0 converted, 1 --verify found a
-difference, 2 wrong usage or input.
+or safetensors with a state dict in the names of DDPM, diffusers, guided-diffusion or denoising-diffusion-pytorch. A
+file needs --preset where several published networks have its shapes, and --config=FILE.json where none has: a JSON
+object in the words of the project, which are guided-diffusion's flags ({"image_size": 64, "num_channels": 128, ...}),
+the sections model, data and diffusion of a DDPM configuration, the config.json of diffusers, or the arguments of
+denoising-diffusion-pytorch's Unet and GaussianDiffusion, whose Trainer's files need --image_size alone. Of several
+weights the averaged ones are taken, and what was not taken is said; --weights=NAME takes others. Weights are read and
+written piece by piece, so that a file may be larger than the memory; --verify needs room for both networks. Exit
+status: 0 converted, 1 --verify found a difference, 2 wrong usage or input.
 """
 
 import dataclasses
@@ -33,10 +34,11 @@ from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.configuration import configure_as_usual
 from diip_jax.convert.conversion import Identified, identify, in_memory, refuse_existing, unread_prior, write
 from diip_jax.convert.families import PRESETS
-from diip_jax.convert.torch_parity import TOLERANCE, check_reference, verify
+from diip_jax.convert.torch_parity import TOLERANCE, check_reference, reference_of, verify
 from diip_jax.convert.weight_files import ConversionError, first_line
 from diip_jax.prior import CheckpointError, Prior, load_prior, read_metadata
 from diip_jax.schedule import Sampler, Schedule
+from diip_jax.terminal import printable, say
 
 
 def describe(path: str | os.PathLike[str]) -> str:
@@ -95,11 +97,13 @@ def _report_parity(identified: Identified, prior: Prior, stored_dtype: str) -> b
     if stored_dtype != "float32":
         rounded = jax.tree.map(lambda leaf: leaf.astype(stored_dtype).astype(jnp.float32), prior.params)
         columns[f"stored as {stored_dtype}"] = compare(dataclasses.replace(prior, params=rounded))
-    print(f"relative error against diffusers, noise of {' x '.join(map(str, prior.image_shape))}, float32")
-    print("   t  " + "".join(f"{name:<26}" for name in columns).rstrip())
+    size = " x ".join(map(str, prior.image_shape))
+    lines = [f"relative error against {reference_of(identified)}, noise of {size}, float32"]
+    lines.append("   t  " + "".join(f"{name:<26}" for name in columns).rstrip())
     for rows in zip(*columns.values(), strict=True):
         cells = (f"max {row.maximum:.1e}  norm {row.norm:.1e}" for row in rows)
-        print(f"{rows[0].t:>4}  " + "".join(f"{cell:<26}" for cell in cells).rstrip())
+        lines.append(f"{rows[0].t:>4}  " + "".join(f"{cell:<26}" for cell in cells).rstrip())
+    say("\n".join(lines), sys.stdout)
     return all(row.maximum <= TOLERANCE for row in exact)  # not max(): a NaN must fail
 
 
@@ -116,18 +120,31 @@ def _flag_values() -> flags.FlagValues:
     flags.DEFINE_string("image_size", None, "SIDE or HEIGHTxWIDTH, where the source has none", flag_values=values)
     flags.DEFINE_enum("stored_dtype", "float32", ["float32", "bfloat16"], "dtype on disk", flag_values=values)
     flags.DEFINE_bool(
-        "verify", False, "compare with diffusers' network; if they differ, write nothing", flag_values=values
+        "verify",
+        False,
+        "compare with the project's or diffusers' network; if they differ, write nothing",
+        flag_values=values,
     )
     flags.DEFINE_string("inspect", None, "print what this checkpoint is", flag_values=values)
     flags.DEFINE_bool("help", False, "print this", short_name="h", flag_values=values)
     return values
 
 
+class _Notes(logging.Handler):
+    """What the conversion notes, as lines for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"diip_jax.convert: {printable(record.getMessage())}", sys.stderr)
+
+
+def _say_error(text: str) -> None:
+    say(f"diip_jax.convert: error: {printable(text)}", sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     values = _flag_values()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("diip_jax.convert: %(message)s"))
+    handler = _Notes()
     logger = logging.getLogger("diip_jax")
     level = logger.level
     logger.addHandler(handler)
@@ -135,15 +152,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         extra = values(list(sys.argv if argv is None else ["diip_jax.convert", *argv]))[1:]
         if values.help:
-            print(f"{__doc__}\n{values.get_help()}")
+            say(f"{__doc__}\n{values.get_help()}", sys.stdout)
             return 0
         if extra:
             raise ConversionError(f"unexpected argument {extra[0]!r}: everything is given by flags, see --help")
         return _run(values)
     except flags.Error as error:
-        print(f"diip_jax.convert: error: {first_line(error)}; see --help", file=sys.stderr)
+        _say_error(f"{first_line(error)}; see --help")
     except (ConversionError, CheckpointError, UsageError, OSError) as error:
-        print(f"diip_jax.convert: error: {error}", file=sys.stderr)
+        _say_error(str(error))
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -156,7 +173,7 @@ def _run(values: Any) -> int:
         if values.source or values.output:
             raise ConversionError("--inspect goes without --source and --output")
         check_devices()
-        print(describe(expanded("inspect", values.inspect)))
+        say(describe(expanded("inspect", values.inspect)), sys.stdout)
         return 0
     if not values.source or not values.output:
         raise ConversionError("--source and --output are needed, or --inspect; see --help")
@@ -171,14 +188,15 @@ def _run(values: Any) -> int:
         check_devices()
         check_reference(identified)
     if values.verify and not _report_parity(identified, in_memory(prior), values.stored_dtype):
-        print(f"diip_jax.convert: error: relative error above {TOLERANCE:g}: nothing was written", file=sys.stderr)
+        _say_error(f"relative error above {TOLERANCE:g}: nothing was written")
         return 1
     write(prior, output, values.stored_dtype)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(prior.params))
     size = sum(file.stat().st_size for file in identified.source.files) / 1e9
-    print(
-        f"{output}: {count:,} parameters, from a file of {size:.3g} GB in {time.monotonic() - began:.1f} s"
-        f"{_peak_memory()}"
+    say(
+        f"{printable(str(output))}: {count:,} parameters, from a file of {size:.3g} GB in "
+        f"{time.monotonic() - began:.1f} s{_peak_memory()}",
+        sys.stdout,
     )
     return 0
 

@@ -31,11 +31,13 @@ class Choice:
         tensors: by torch's names, without prefixes.
         place: where they were, such as "ema/module"; "" if they are all there is.
         said: in words what was chosen and what was not; "" if there was no choice.
+        beside: the tensors of the module that the network is a part of, such as the buffers of its diffusion.
     """
 
     tensors: Mapping[str, Any]
     place: str
     said: str
+    beside: Mapping[str, Any]
 
 
 def choose(content: Any, signs: Signs, is_tensor: Callable[[Any], bool], wanted: str | None = None) -> Choice:
@@ -61,7 +63,7 @@ def choose(content: Any, signs: Signs, is_tensor: Callable[[Any], bool], wanted:
     if others:
         other = next(iter(other for other in found if other != place))
         said = f"weights of {place!r} (not of {', '.join(others)}; --weights={other} takes those)"
-    return Choice(found[place], place, said)
+    return Choice(found[place], place, said, _beside(content, signs, is_tensor, place))
 
 
 def _place(found: Mapping[str, Any], wanted: str | None) -> str:
@@ -94,21 +96,45 @@ def is_averaged(place: str) -> bool:
 def _networks(content: Any, signs: Signs, is_tensor: Callable[[Any], bool]) -> dict[str, Mapping[str, Any]]:
     """The weights of all networks there are, by their places."""
     found: dict[str, Mapping[str, Any]] = {}
-    for place, mapping in _mappings(content):
-        tensors = {name: value for name, value in mapping.items() if isinstance(name, str) and is_tensor(value)}
+    for place, tensors in _states(content, is_tensor):
         if any(name.startswith("first_stage_model.") for name in tensors):
             raise StateDictError(
                 "weights of a latent diffusion model, whose network sees an autoencoder's codes: no prior of images"
             )
         for prefix in _prefixes(tensors, signs):
-            where = "/".join(filter(None, (place, prefix.rstrip("."))))
-            found[where] = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            where = _place_of(place, prefix)
+            found[where] = _under(prefix, tensors)
             for key, average in _without_dots(tensors, prefix, found[where]).items():
                 found["/".join(filter(None, (place, key)))] = average
     for place, values in _lists(content):
         if is_averaged(place) and values and all(map(is_tensor, values)):
             found[place] = _named(place, values, {name: state for name, state in found.items() if name != place})
     return found
+
+
+def _beside(content: Any, signs: Signs, is_tensor: Callable[[Any], bool], where: str) -> dict[str, Any]:
+    """What is next to the network at a place: under "ema_model." next to "ema_model.model."."""
+    for place, tensors in _states(content, is_tensor):
+        for prefix in _prefixes(tensors, signs):
+            if prefix and _place_of(place, prefix) == where:
+                outer = prefix.rstrip(".").rpartition(".")[0]
+                inside = _under(f"{outer}." if outer else "", tensors)
+                return {name: value for name, value in inside.items() if "." not in name}
+    return {}
+
+
+def _states(content: Any, is_tensor: Callable[[Any], bool]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tensors with names in each mapping, with its place."""
+    for place, mapping in _mappings(content):
+        yield place, {name: value for name, value in mapping.items() if isinstance(name, str) and is_tensor(value)}
+
+
+def _place_of(place: str, prefix: str) -> str:
+    return "/".join(filter(None, (place, prefix.rstrip("."))))
+
+
+def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _prefixes(tensors: Mapping[str, Any], signs: Signs) -> list[str]:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name "bfloat16", which safetensors asks it for
 import numpy as np
@@ -78,11 +78,28 @@ class StoredWeight:
         return np.asarray(self.file.read(self.key), dtype)
 
 
-_Weights = tuple[dict[str, StoredWeight], dict[str, str]]  # and their dtypes
+class StoredState(NamedTuple):
+    """What a file holds of a network.
+
+    Attributes:
+        weights: by torch's names, without a prefix.
+        beside: the tensors of the module that the network is a part of.
+    """
+
+    weights: dict[str, StoredWeight]
+    beside: dict[str, StoredWeight]
+
+
+_Weights = tuple[StoredState, dict[str, str]]  # and the dtypes of the weights
 
 
 def read_weights(path: Path, signs: Signs = (), wanted: str | None = None) -> dict[str, StoredWeight]:
-    """The weights of a file's network, by names without a prefix.
+    """The weights of `read_state`; arguments and errors are its."""
+    return read_state(path, signs, wanted).weights
+
+
+def read_state(path: Path, signs: Signs = (), wanted: str | None = None) -> StoredState:
+    """The weights of a file's network, and what is beside them.
 
     Args:
         signs, wanted: which part of the file they are, see `diip_jax.convert.state_dicts.choose`.
@@ -92,14 +109,14 @@ def read_weights(path: Path, signs: Signs = (), wanted: str | None = None) -> di
             is missing.
     """
     kind = file_kind(path)
-    weights, dtypes = (_safetensors_weights if kind == "safetensors" else _torch_weights)(path, signs, wanted)
+    state, dtypes = (_safetensors_weights if kind == "safetensors" else _torch_weights)(path, signs, wanted)
     for name, dtype in dtypes.items():
         if dtype not in _FLOATS:
             raise ConversionError(f"{path}: weight {name} is {dtype}: expected one of {', '.join(_FLOATS)}")
     others = sorted({*dtypes.values()} - {"float32"})
     if others:
         _log.info("%s: weights in %s are converted to float32", path.name, ", ".join(others))
-    return weights
+    return state
 
 
 # What people have for weights that is none: beginning -> what it is, and what to do.
@@ -171,12 +188,13 @@ def _safetensors_weights(path: Path, signs: Signs, wanted: str | None) -> _Weigh
             raise ConversionError(f"{path}: damaged, or no safetensors file ({first_line(error)})") from error
         return _chosen(path, tensors, signs, lambda value: hasattr(value, "get_shape"), wanted)
 
-    tensors = _said(path, opened())
-    file = _WeightFile(
-        tensors, lambda tensors, name: np.array(tensors[name][...], np.float32), lambda: opened().tensors
-    )
-    weights = {name: StoredWeight(tuple(tensor.get_shape()), file, name) for name, tensor in tensors.items()}
-    return weights, {name: _SAFETENSORS_FLOATS.get(t.get_dtype(), t.get_dtype()) for name, t in tensors.items()}
+    def to_numpy(tensors: _Tensors, name: str) -> np.ndarray:
+        return np.array(tensors[name][...], np.float32)
+
+    choice = _said(path, opened())
+    state = _stored(choice, to_numpy, lambda tensor: tensor.get_shape(), lambda: opened().tensors)
+    dtypes = {name: tensor.get_dtype() for name, tensor in choice.tensors.items()}
+    return state, {name: _SAFETENSORS_FLOATS.get(dtype, dtype) for name, dtype in dtypes.items()}
 
 
 def _torch_weights(path: Path, signs: Signs, wanted: str | None) -> _Weights:
@@ -195,10 +213,22 @@ def _torch_weights(path: Path, signs: Signs, wanted: str | None) -> _Weights:
     def to_numpy(tensors: _Tensors, name: str) -> np.ndarray:
         return np.array(tensors[name].detach().to(torch.float32).numpy())
 
-    state = _said(path, opened())
-    file = _WeightFile(state, to_numpy, (lambda: opened().tensors) if mapped else None)
-    weights = {name: StoredWeight(tuple(tensor.shape), file, name) for name, tensor in state.items()}
-    return weights, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+    choice = _said(path, opened())
+    state = _stored(choice, to_numpy, lambda tensor: tensor.shape, (lambda: opened().tensors) if mapped else None)
+    return state, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in choice.tensors.items()}
+
+
+def _stored(
+    choice: Choice,
+    to_numpy: Callable[[_Tensors, str], np.ndarray],
+    shape: Callable[[Any], Any],
+    reopen: Callable[[], _Tensors] | None,
+) -> StoredState:
+    """What was chosen, to be read when it is asked for; what is beside it is small, and is not opened again."""
+    of_network, of_the_rest = _WeightFile(choice.tensors, to_numpy, reopen), _WeightFile(choice.beside, to_numpy, None)
+    weights = {name: StoredWeight(tuple(shape(one)), of_network, name) for name, one in choice.tensors.items()}
+    beside = {name: StoredWeight(tuple(shape(one)), of_the_rest, name) for name, one in choice.beside.items()}
+    return StoredState(weights, beside)
 
 
 def _chosen(path: Path, content: Any, signs: Signs, is_tensor: Callable[[Any], bool], wanted: str | None) -> Choice:
@@ -208,10 +238,10 @@ def _chosen(path: Path, content: Any, signs: Signs, is_tensor: Callable[[Any], b
         raise ConversionError(f"{path}: {error}") from error
 
 
-def _said(path: Path, choice: Choice) -> _Tensors:
+def _said(path: Path, choice: Choice) -> Choice:
     if choice.said:
         _log.info("%s: %s", path.name, choice.said)
-    return choice.tensors
+    return choice
 
 
 class _Beside:

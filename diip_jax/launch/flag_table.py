@@ -23,8 +23,8 @@ _HELP: dict[str, dict[str, str]] = {
         "output_dir": "folder for STEM.png and STEM.json of every input",
         "compare": "also STEM_compare.png: input, restored, (reference), and the curves",
         "blend": "weight of the restored image in the output, between 0 and 1; the rest is the input",
-        "quality": "best: the mean of eight restorations of each image, eight times as slow, nearer to what was there and "
-        "less sharp; as --samples=8",
+        "quality": "best: the mean of eight restorations of each image, nearer to what was there, less sharp, in eight "
+        "times the time; as --samples=8",
         "samples": "restorations of each image from other noise; STEM.png is their mean, STEM_sample{i}.png each one, "
         "STEM_spread.png their standard deviation",
         "save_every": "also STEM_k{iterations}.png after every so many iterations until it stops: STEM_k00010.png "

@@ -44,6 +44,9 @@ class BIRD:
         updates: "joint": z and eta step together, both gradients taken at iterate k, as Algorithm 1 and the code have
             it. "alternating": z in even iterations, eta in odd ones, as section 3.1 says in words.
         max_iterations, stride, variant, gradient, remat, project, refresh: as in `DIIP`.
+
+    Raises:
+        ValueError: a rate that is not above 0, a budget below 1, other updates.
     """
 
     prior: Any

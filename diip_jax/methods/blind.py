@@ -37,6 +37,9 @@ class Blind:
         max_iterations: the budget, and the number of levels; an iteration is one evaluation of the network.
         first_level: see `CorrectedSampling`; None: 2.4, and for a local prior (`Prior.local`) 0.4.
         last_level: see `CorrectedSampling`.
+
+    Raises:
+        ValueError: a rate or a level that is not above 0, a budget below 1.
     """
 
     prior: Any

@@ -34,6 +34,9 @@ class DIIP:
         stride, variant, gradient, remat, refresh: of DDIM, see `diip_jax.plugs.generators.DDIM`. (BIRD's stride is
             100; 200 halves the time.)
         project: keep z on its sphere (BIRD, Algorithm 1 line 5; DIIP's paper does not say).
+
+    Raises:
+        ValueError: a rate that is not above 0, a budget below 1.
     """
 
     prior: Any

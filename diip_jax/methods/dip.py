@@ -34,6 +34,9 @@ class DIP:
             width of the images are multiples of 2^levels, and at least twice that.
         input_channels: of the noise that the network is shown.
         input_noise: sigma_p, standard deviation of what is added to it anew in every iteration.
+
+    Raises:
+        ValueError: a rate, budget or width that is not above 0, another upsampling.
     """
 
     rule: Any = windowed_moving_variance(100, patience=1000)

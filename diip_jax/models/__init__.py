@@ -7,12 +7,17 @@ import jax.numpy as jnp
 from diip_jax.array_types import Params, PRNGKey
 from diip_jax.models.adm_unet import ADMUNet, ADMUNetConfig
 from diip_jax.models.ddpm_unet import DDPMUNet, DDPMUNetConfig
+from diip_jax.models.lucidrains_unet import LucidrainsUNet, LucidrainsUNetConfig
 
-ModelConfig = DDPMUNetConfig | ADMUNetConfig
+ModelConfig = DDPMUNetConfig | ADMUNetConfig | LucidrainsUNetConfig
 Network = nn.Module
 
 # By architecture, as checkpoints name it.
-CONFIGS: dict[str, type[ModelConfig]] = {"ddpm_unet": DDPMUNetConfig, "adm_unet": ADMUNetConfig}
+CONFIGS: dict[str, type[ModelConfig]] = {
+    "ddpm_unet": DDPMUNetConfig,
+    "adm_unet": ADMUNetConfig,
+    "lucidrains_unet": LucidrainsUNetConfig,
+}
 
 
 def network(
@@ -26,6 +31,8 @@ def network(
     """
     if isinstance(config, ADMUNetConfig):
         return ADMUNet(config, jnp.dtype(dtype), remat_blocks, class_label)
+    if isinstance(config, LucidrainsUNetConfig):
+        return LucidrainsUNet(config, jnp.dtype(dtype), remat_blocks)
     return DDPMUNet(config, jnp.dtype(dtype), remat_blocks)
 
 

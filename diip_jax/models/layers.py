@@ -18,7 +18,8 @@ from diip_jax.models.convolution import Padding, convolution, doubled, precision
 FLOAT32 = jnp.dtype("float32")
 
 
-def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype of statistics and softmax where the arithmetic is in `dtype`."""
     return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize > 4 else FLOAT32
 
 
@@ -30,17 +31,20 @@ def _in_use(kernel: Array, x: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
 
 
 class Dense(nn.Module):
-    """`x @ kernel + bias` over the last axis; kernel `[C_in, features]`."""
+    """`x @ kernel + bias` over the last axis; kernel `[C_in, features]`. Without `bias`, `x @ kernel`."""
 
     features: int
     dtype: jnp.dtype = FLOAT32
+    bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... f"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel, x = _in_use(kernel, x, self.dtype)
         y = jnp.matmul(x, kernel, precision=precision(self.dtype))
+        if not self.bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return y + bias.astype(self.dtype)
 
 
@@ -93,7 +97,7 @@ class GroupNorm(nn.Module):
         b, h, w, c = x.shape
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
-        x, scale, bias = (a.astype(_at_least_float32(self.dtype)) for a in (x, scale, bias))
+        x, scale, bias = (a.astype(at_least_float32(self.dtype)) for a in (x, scale, bias))
 
         # Sums over space first, groups second: XLA's CPU backend vectorises over the channels of a plain [HW, C]
         # reduction, but not over a [HW, groups, C / groups] one. Two passes, because E[x^2] - E[x]^2 cancels.
@@ -121,10 +125,26 @@ class PixelNorm(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        x, scale, bias = (a.astype(_at_least_float32(self.dtype)) for a in (x, scale, bias))
+        x, scale, bias = (a.astype(at_least_float32(self.dtype)) for a in (x, scale, bias))
         centred = x - x.mean(axis=-1, keepdims=True)
         gain = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
         return (centred * gain * scale + bias).astype(self.dtype)
+
+
+class ChannelNorm(nn.Module):
+    """Each pixel's channels divided by their root mean square (Zhang and Sennrich, 2019), which is at least
+    1e-12 / sqrt(C)."""
+
+    dtype: jnp.dtype = FLOAT32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        c = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        x, scale = (a.astype(at_least_float32(self.dtype)) for a in (x, scale))
+        # Of the squared norm, whose root has no derivative at 0.
+        gain = jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24)) * c**0.5
+        return (x * gain * scale).astype(self.dtype)
 
 
 class Attention(nn.Module):
@@ -143,7 +163,7 @@ class Attention(nn.Module):
             Dense(c, self.dtype, name=name)(tokens).reshape(b, h * w, self.heads, c // self.heads)
             for name in ("query", "key", "value")
         )
-        exactly, wide = precision(self.dtype), _at_least_float32(self.dtype)
+        exactly, wide = precision(self.dtype), at_least_float32(self.dtype)
         # What jax.nn.dot_product_attention does; but it leaves the precision of float32 products to the backend, and
         # takes the softmax of float64 in float32.
         logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=exactly, preferred_element_type=wide)

@@ -9,7 +9,7 @@ from diip_jax.plugs.operators.operator import given
 
 
 def mse(prediction: Array, y: Array, args: Any) -> Scalar:
-    """Mean over all elements of |prediction - y|^2, in units of y's range squared; y may be complex."""
+    """Mean over all elements of |prediction - y|^2, both `[...]`, in units of y's range squared; y may be complex."""
     error = prediction - y
     return jnp.mean(jnp.real(error * jnp.conj(error)) if jnp.iscomplexobj(error) else error**2)
 
@@ -36,11 +36,14 @@ class Cauchy:
     """E = mean of s^2 / c log(1 + c q / s^2) over the pixels, q the mean square of a pixel's errors over its channels.
 
     A pixel that is far off (an impulse, dead pixels, dust) counts less the farther it is: its weight in the gradient is
-    1 / (1 + c q / s^2). The scale s^2 is the median of q over the image, so that nothing has to be said of the noise,
-    but at least that of 7 grey levels.
+    1 / (1 + c q / s^2). Prediction and y are `[h, w, C]`. The scale s^2 is the median of q over the image, so that
+    nothing has to be said of the noise, but at least that of 7 grey levels.
 
     Attributes:
         outliers: c, from 0 on: how soon a pixel counts as one; 0 is `mse`.
+
+    Raises:
+        ValueError: outliers below 0.
     """
 
     outliers: Any = 0.5

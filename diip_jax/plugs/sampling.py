@@ -19,8 +19,9 @@ class CorrectedSampling(Generator):
 
     From one level of noise to the next lower one, as in sampling, but what the noise is put on is the predicted image
     as the observation corrects it (DDNM, Wang et al., ICLR 2023; DiffPIR, Zhu et al., CVPR Workshops 2023, with its
-    zeta of 1: all noise is new, and the samples are less spread than the posterior). An iterate is one evaluation. No gradient goes through the network: that of an iterate is that of u, and with `replacement`
-    for the optimiser the next u is the step from the iterate to where it fits y.
+    zeta of 1: all noise is new, and the samples are less spread than the posterior). An iterate is one evaluation. No
+    gradient goes through the network: that of an iterate is that of u, and with `replacement` for the optimiser the
+    next u is the step from the iterate to where it fits y.
 
     Attributes:
         prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from diip_jax.terminal import say
+
 
 @contextlib.contextmanager
 def watchdog(
@@ -31,11 +33,7 @@ def watchdog(
             if (now := progress()) != seen:
                 seen, since = now, clock()
             elif clock() - since > patience:
-                print(
-                    f"diip_jax: nothing has moved for {patience:.0f} s, the device is stuck",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                say(f"diip_jax: nothing has moved for {patience:.0f} s, the device is stuck", sys.stderr)
                 leave(1)
                 return
 

@@ -25,6 +25,9 @@ class Problem:
         optimizer: of u, see `opt`.
         operator_optimizer: of eta.
         max_iterations: the budget.
+
+    Raises:
+        ValueError: a budget that is no whole number from 1 on.
     """
 
     generator: Any

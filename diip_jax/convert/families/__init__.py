@@ -7,11 +7,13 @@ from diip_jax.convert.families.ddpm import DDPM
 from diip_jax.convert.families.diffusers import DIFFUSERS
 from diip_jax.convert.families.family import ConfigError, Family, Preset
 from diip_jax.convert.families.layouts import WeightError
+from diip_jax.convert.families.lucidrains import LUCIDRAINS
 
 FAMILIES: tuple[Family, ...] = (
     DIFFUSERS,
     DDPM,
     ADM,
+    LUCIDRAINS,
 )
 # The published networks. Several names for one, so that everybody finds the name of his file; checkpoints/README.md
 # says where each is published.
@@ -22,7 +24,6 @@ __all__ = ["FAMILIES", "OTHERS", "PRESETS", "ConfigError", "Family", "Preset", "
 
 # Networks of other projects, by beginnings of names as in `Family.signs`: found in a file to say what it is.
 OTHERS: dict[tuple[str, ...], str] = {
-    ("downs.0.", "init_conv.", "time_mlp."): "the Unet of denoising-diffusion-pytorch",
     ("all_modules.",): "a network of score_sde",
     ("model.enc.", "model.dec.", "model.map_noise."): "a network of EDM, with its preconditioning",
 }

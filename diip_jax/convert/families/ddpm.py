@@ -135,6 +135,7 @@ _FROM_DDPM = (
 
 
 def _in_diffusers(weights: Mapping[str, Any], preset: Preset, network: Any) -> dict[str, np.ndarray]:
+    assert isinstance(preset.model, DDPMUNetConfig)
     levels = len(preset.model.block_channels)
 
     def place(name: str) -> str:

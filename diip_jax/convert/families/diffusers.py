@@ -59,7 +59,10 @@ _RULES = rules(
 )
 
 
-def _targets(model: ModelConfig, new_attention_order: bool) -> Targets:
+def _targets(model: ModelConfig, new_attention_order: bool) -> Targets | None:
+    if not isinstance(model, DDPMUNetConfig | ADMUNetConfig):
+        return None
+
     def targets(name: str) -> list[Target]:
         if name == "class_embedding.weight":
             return [Target("class_embedding", "same")]

@@ -57,6 +57,12 @@ class Family:
         preset_of: what a JSON object in the projects' own words says (`--config`). Raises ConfigError.
         in_diffusers: for `--verify`, from the weights, the preset and diffusers' network of it, diffusers' state dict.
             Written apart from `targets`, so that an error there shows. None: diffusers has no such network.
+        torch_network: for `--verify` where it is not diffusers', from the weights and the preset: the projects' own
+            network, a function of x `[B, C, H, W]` and t `[B]`.
+        reference: the package that has the network of `--verify`, by the name that it is imported by.
+        of_file: for files that say themselves what their network is: from torch's names and shapes, the tensors beside
+            the network's weights, and the size of the images if it was given. Raises WeightError for what is missing.
+            None: the presets are tried.
         presets: the published networks, by name.
         check: raises WeightError for names that are the family's, but of another kind of network.
     """
@@ -69,5 +75,8 @@ class Family:
     targets: Callable[[ModelConfig, bool], Targets | None]
     preset_of: Callable[[Mapping[str, Any]], Preset]
     in_diffusers: Callable[[Mapping[str, Any], Preset, Any], dict[str, np.ndarray]] | None = None
+    torch_network: Callable[[Mapping[str, Any], Preset], Any] | None = None
+    reference: str = "diffusers"
+    of_file: Callable[[Shapes, Mapping[str, Any], int | tuple[int, int] | None], Preset] | None = None
     presets: Mapping[str, Preset] = field(default_factory=dict)
     check: Callable[[Collection[str]], None] = lambda names: None

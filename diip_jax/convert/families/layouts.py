@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 # conv: [O, I, 3, 3] -> [3, 3, I, O]; dense: [O, I] -> [I, O]; pointwise, a 1x1 convolution of images: [O, I, 1, 1] ->
-# [I, O]; token, a convolution of width 1 over tokens: [O, I, 1] or [O, I, 1, 1] -> [I, O]; same: as it is.
-Kind = Literal["conv", "dense", "pointwise", "token", "same"]
+# [I, O]; token, a convolution of width 1 over tokens: [O, I, 1] or [O, I, 1, 1] -> [I, O]; channels, a factor of each
+# channel of images: [1, C, 1, 1] -> [C]; same: as it is.
+Kind = Literal["conv", "dense", "pointwise", "token", "channels", "same"]
 
 
 class WeightError(ValueError):
@@ -41,6 +42,8 @@ def torch_shapes(target: Target, ours: tuple[int, ...]) -> list[tuple[int, ...]]
     """The shapes that a weight may have in torch if our parameter has the shape `ours`; the usual one first."""
     if target.kind == "same":
         shapes = [ours]
+    elif target.kind == "channels":
+        shapes = [(1, *ours, 1, 1)]
     elif target.kind == "conv":
         height, width, inputs, outputs = ours
         shapes = [(outputs, inputs, height, width)]
@@ -58,6 +61,8 @@ def to_ours(weight: np.ndarray, target: Target) -> np.ndarray:
         weight = parts[:, third].reshape(-1, *weight.shape[1:])
     if target.kind == "same":
         return weight
+    if target.kind == "channels":
+        return weight.reshape(-1)
     if target.kind == "conv":
         return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
     return np.ascontiguousarray(weight.reshape(weight.shape[:2]).T)

@@ -26,6 +26,9 @@ class Averaged(Rule):
     Attributes:
         rule: any.
         smoothing: weight of the past in the mean, 0 <= smoothing < 1.
+
+    Raises:
+        ValueError: a smoothing outside 0 <= smoothing < 1.
     """
 
     rule: Any

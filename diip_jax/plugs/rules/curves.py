@@ -49,6 +49,9 @@ def laplacian_variance_peak(k_min: int = 100, *, patience: int = 1, smoothing: f
         k_min: iterates up to k_min do not count.
         patience: fires after this many iterates in a row without a new maximum.
         smoothing: weight of the past in the moving average of the Laplacian variance, 0 <= smoothing < 1.
+
+    Raises:
+        ValueError: a k_min below 0, a patience below 1, a smoothing outside 0 <= smoothing < 1.
     """
     check_patience(k_min, patience)
     return Peak(SmoothedSharpness(smoothing), k_min, patience, "laplacian_variance")
@@ -70,6 +73,9 @@ class LossSlope(Rule):
         k_min: never fires at or before iterate k_min.
         patience: fires after this many iterates in a row below the threshold.
         smoothing: weight of the past in the moving average of the loss, 0 <= smoothing < 1.
+
+    Raises:
+        ValueError: a k_min below 0, a patience below 1, a smoothing outside 0 <= smoothing < 1.
     """
 
     eps: Any = 1e-3
@@ -98,6 +104,9 @@ class LossThreshold(Rule):
 
     The loss is the loop's mean over pixels and channels, where the paper writes the sum. With noise of standard
     deviation sigma (of the [-1, 1] range) in y, sigma^2 is where a fit of the noise begins.
+
+    Raises:
+        ValueError: a threshold below 0.
     """
 
     threshold: Any
@@ -119,6 +128,9 @@ class ExplainedVariance(Rule):
 
     Attributes:
         fully_explained: share of the variance of y, above 0 and below 1.
+
+    Raises:
+        ValueError: a share that is not between 0 and 1.
     """
 
     fully_explained: Any = 0.992

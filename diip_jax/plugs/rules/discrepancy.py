@@ -45,6 +45,9 @@ class Discrepancy(Rule):
 
     Attributes:
         tau: safety factor, above 0; 1 trusts the estimate.
+
+    Raises:
+        ValueError: a tau that is not above 0.
     """
 
     tau: Any = 1.0

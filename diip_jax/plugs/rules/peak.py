@@ -16,7 +16,7 @@ class Score:
     """
 
     def init(self, image: Image, y: Array) -> Any:
-        """The state before the first iterate, see `Rule.init`."""
+        """The state before the first iterate, for the observation y, mostly `[h, w, C]`; see `Rule.init`."""
         return ()
 
     def __call__(self, state: Any, seen: Observation) -> tuple[Any, Scalar]:
@@ -77,6 +77,9 @@ class Peak(_Best):
         k_min: iterates up to k_min do not count.
         patience: fires after this many iterates in a row without a new maximum.
         name: of the rule.
+
+    Raises:
+        ValueError: a patience below 1.
     """
 
     score: Any

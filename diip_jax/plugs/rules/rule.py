@@ -75,7 +75,7 @@ class Rule:
 
         Args:
             image: only gives the shape and dtype of the iterates.
-            y: the observation that they are fitted to, NaN where nothing is known of it.
+            y: the observation that they are fitted to, mostly `[h, w, C]`, NaN where nothing is known of it.
         """
         return ()
 

@@ -123,6 +123,9 @@ def sharpness_peak(explained: float = 0.86, sharpness_ratio: float = 1.6, *, pat
         sharpness_ratio: of the Laplacian variances of an iterate and of the picture in y, above which the iterate
             counts; above 0.
         patience: fires after this many iterates in a row without a new maximum.
+
+    Raises:
+        ValueError: a patience below 1.
     """
     check_patience(0, patience)
     return Peak(RelativeSharpness(explained, sharpness_ratio), 0, patience, "sharpness")

@@ -46,6 +46,9 @@ def windowed_moving_variance(window: int = 10, *, patience: int = 10) -> Peak:
     Args:
         window: W, at least 2.
         patience: P, fires after this many iterates in a row without a new minimum.
+
+    Raises:
+        ValueError: a window below 2, a patience below 1.
     """
     check_patience(0, patience)
     return Peak(WindowRest(window), window - 2, patience, "wmv")
@@ -86,6 +89,9 @@ def exponential_moving_variance(smoothing: float = 0.9, *, k_min: int = 100, pat
         smoothing: weight of the past, 0 <= smoothing < 1.
         k_min: iterates up to k_min do not count.
         patience: fires after this many iterates in a row without a new minimum.
+
+    Raises:
+        ValueError: a k_min below 0, a patience below 1, a smoothing outside 0 <= smoothing < 1.
     """
     check_patience(k_min, patience)
     return Peak(ExponentialRest(smoothing), k_min, patience, "emv")
