@@ -100,7 +100,8 @@ def test_the_whole_chain_is_that_of_diffusers(count, prediction, zero_snr, spaci
     theirs = x.numpy().transpose(0, 2, 3, 1)
     ours = reverse(prior, jnp.asarray(z), 1000 // count, gradient="full")
     error = np.abs(ours - theirs).max() / np.abs(theirs).max()
-    print(f"relative error: {error:.1e}")
+    ends = "terminal SNR 0" if zero_snr else "as trained"
+    print(f"relative error: {error:.1e} ({count} steps, {prediction}, {ends}, {spacing}, {more})")
     assert error <= 1e-5
     assert np.std(theirs) > 0.1
 

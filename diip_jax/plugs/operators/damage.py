@@ -38,6 +38,11 @@ _BLOCKS, _PER_BLOCKS = 1.5, 2 * _LEVEL
 _AT_STANDARD, _GROWTH, _MOST = 8 * _LEVEL, 0.6, 22 * _LEVEL
 # Standard deviation in pixels below which a blur is not told from a sharp picture.
 _LEAST_BLUR = 0.6
+# The spectrum's floor of a picture that has white noise of its own, but not much. Rounding to 8 bits is 0.3 levels, and
+# that of a picture that was enlarged afterwards, whatever its noise was, 0.3 to 0.75.
+_WHITE = (0.8 * _LEVEL, 5 * _LEVEL)
+# Root mean square width in pixels of a blur from which on that is looked at: a narrower one may be no blur at all.
+_BELIEVED_BLUR = 0.8
 
 
 class Damage(NamedTuple):
@@ -47,6 +52,8 @@ class Damage(NamedTuple):
         covariance: of the Gaussian blur in px^2, rows first; 0 where none was found.
         noise: standard deviation of noise, of the range [-1, 1], which the prior's estimate at that level removes; for
             a JPEG the level that serves best.
+        believed: whether the blur is to be believed to be the Gaussian: it is no narrow one, and there is a little
+            white noise, so that nothing has resampled the picture since.
         impulses: whether there are pixels that have nothing to do with the picture.
         hidden: `[H, W]`, which pixels these are.
         blocks: power of jumps across the borders of 8x8 blocks over that elsewhere; 1 without JPEG.
@@ -56,6 +63,7 @@ class Damage(NamedTuple):
 
     covariance: Float[Array, "2 2"]
     noise: Scalar
+    believed: Flag
     impulses: Flag
     hidden: Bool[Array, "H W"]
     blocks: Scalar
@@ -85,6 +93,7 @@ def find_damage(prior: Any, y: Observed) -> Damage:
     return Damage(
         covariance=jnp.where(_largest_variance(covariance) > _LEAST_BLUR**2, covariance, 0),
         noise=noise,
+        believed=(floor > _WHITE[0]) & (floor < _WHITE[1]) & ~jpeg & (jnp.trace(covariance) > 2 * _BELIEVED_BLUR**2),
         impulses=impulses,
         hidden=hidden,
         blocks=blocks,

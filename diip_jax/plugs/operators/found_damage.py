@@ -11,6 +11,9 @@ from diip_jax.plugs.operators import damage
 from diip_jax.plugs.operators.operator import Guess, PictureOperator
 from diip_jax.plugs.operators.spectral_blur import SpectralBlur, gaussian_kernel
 
+# Share of the ridge.
+_BELIEVED = 1 / 6
+
 
 @plug(data=("prior", "ridge"))
 class FoundDamage(PictureOperator):
@@ -23,11 +26,11 @@ class FoundDamage(PictureOperator):
 
     Attributes:
         prior: a `diip_jax.ddim_sampling.Denoiser`.
-        ridge: of `SpectralBlur`.
+        ridge: of `SpectralBlur`; a sixth of it where the Gaussian is to be believed, see `Damage`.
     """
 
     prior: Any
-    ridge: Any = 0.3
+    ridge: Any = 0.6
 
     def __post_init__(self) -> None:
         SpectralBlur(self.ridge)
@@ -39,20 +42,28 @@ class FoundDamage(PictureOperator):
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
         picture, number = jnp.zeros(image_shape), jnp.zeros(())
         hidden = jnp.zeros((*image_shape[:2], 1))
-        return {"covariance": jnp.zeros((2, 2)), "estimate": picture, "y": picture, "hidden": hidden, "noise": number}
+        return {
+            "covariance": jnp.zeros((2, 2)),
+            "estimate": picture,
+            "y": picture,
+            "hidden": hidden,
+            "noise": number,
+            "ridge": number,
+        }
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         found = damage.find_damage(self.prior, y)
         hidden = found.hidden[..., None].astype(y.dtype)
         of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden}
-        return {"covariance": found.covariance, "noise": found.noise, **of_picture}
+        ridge = jnp.where(found.believed, _BELIEVED, 1.0) * self.ridge
+        return {"covariance": found.covariance, "noise": found.noise, "ridge": ridge, **of_picture}
 
     def guess(self, eta: Any, y: Array, args: Any) -> Guess:
         return Guess(eta["estimate"], ~eta["hidden"].any() & (jnp.trace(eta["covariance"]) == 0))
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
         eta = jax.lax.stop_gradient(eta)
-        seen = SpectralBlur(self.ridge)(eta, x, args) + eta["y"] - eta["estimate"]
+        seen = SpectralBlur(eta["ridge"])(eta, x, args) + eta["y"] - eta["estimate"]
         return jnp.where(eta["hidden"] > 0, eta["y"], seen)
 
     def estimates(self, eta: Any) -> dict[str, Array]:
