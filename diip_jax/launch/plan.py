@@ -161,6 +161,7 @@ def plan_jobs(
             job = Job(path, run.output_dir / stem.parent, stem.name, clean, shown)
             places = [*job.outputs(run), *job.snapshots(run)]
             beside = {outputs.identity(file): file for file in (clean, shown) if file}
+            recorded = outputs.known(os.fspath(stem)) is not None
             for output in places:
                 if output in claimed:
                     raise ImageError(path, f"would write {output}, as {claimed[output]} does; rename one of the two")
@@ -168,7 +169,6 @@ def plan_jobs(
                     identity = outputs.identity(output)
                     if source := beside.get(identity) or sources.get(identity):
                         raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
-            recorded = outputs.known(os.fspath(stem)) is not None
             for output in places:
                 check_place(output, recorded, outputs)
         except ImageError as error:
