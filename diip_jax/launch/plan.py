@@ -229,7 +229,11 @@ def asked_of(run: Run, prior: Prior) -> dict[str, Any]:
 
 
 def finished(
-    job: Job, run: Run, asked: dict[str, Any], whole: Callable[[Path], bool] = is_whole
+    job: Job,
+    run: Run,
+    asked: dict[str, Any],
+    whole: Callable[[Path], bool] = is_whole,
+    input_sha256: str | None = None,
 ) -> tuple[bool, str | None]:
     """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
 
@@ -239,6 +243,7 @@ def finished(
     Args:
         asked: `asked_of` the run.
         whole: whether a picture that is there can be read.
+        input_sha256: None: the input is read.
     """
     record = read_record(job.output(".json"))
     if record is None:
@@ -255,7 +260,7 @@ def finished(
     wanted = {
         **asked,
         "seed": run.seed,
-        "input": file_sha256(job.path),
+        "input": input_sha256 or file_sha256(job.path),
         "reference": job.reference and file_sha256(job.reference),
         "mask": job.mask and file_sha256(job.mask),
     }

@@ -196,6 +196,8 @@ class _Work:
             job, future = ready
             try:
                 read = future.result()
+                if read.item is not None and self._files.shared and self._done_by_another(job, read.item):
+                    read = _Read(None, None)
             except Exception as error:  # whatever is wrong with one file, the others are restored
                 self._fail(job, error, "input")
                 continue
@@ -210,6 +212,15 @@ class _Work:
             self._items[job] = read.item
             self._summary.bytes_read += read.bytes
             yield Given(job, read.item.y, known(read.item, self._run), self._seeds.get(job.path))
+
+    def _done_by_another(self, job: Job, item: Loaded) -> bool:
+        """Whether another run has finished the image since its files were read."""
+        run = self._run_of(job)
+        try:
+            self._files.bring_outputs(job, run)
+            return finished(job, run, self._asked, self._files.whole, item.sha256)[0]
+        finally:
+            self._files.clear(job, run)
 
     def _ended(self, one: Restored, at_once: int) -> None:
         item = self._items.pop(one.name)
