@@ -14,9 +14,9 @@ With --slots=8 it is what refilled slots gain over fixed batches of as many: --i
 iterations, on a tiny network, once and in a queue ten times as long.
 
 With --folder=500 it is the command itself on a folder of so many pictures: seconds from its start to its end without
-compilation, CPU seconds, images an hour, the most memory that it had. --flags are handed to it, several sets of them
-after one another; --against runs another version of the package in turns, from its source tree; --tiny takes a prior of
-16x16 images with random weights; --finished has everything restored beforehand, so that it is listed and skipped.
+compilation, CPU seconds, images an hour, the most memory that it had. --flags are handed to it, several sets of them in
+turns; --against runs another version of the package in turns, too, from its source tree; --tiny takes a prior of 16x16
+images with random weights; --finished has everything restored beforehand, so that it is listed and skipped.
 """
 
 import dataclasses
@@ -128,35 +128,38 @@ def _print_folders(values: flags.FlagValues) -> None:
     if not all(count.isdecimal() and int(count) for count in values.folder):
         raise command.UsageError(f"--folder={','.join(values.folder)}: expected numbers of pictures")
     trees = [None, *([command.expanded("against", values.against)] if values.against else [])]
+    rounds = values.repeats if values["repeats"].present else 1
     print("| pictures | flags | version | seconds | CPU seconds | images an hour | peak memory (MB) | last line |")
     print("|---|---|---|---|---|---|---|---|")
-    for count, given in itertools.product(map(int, values.folder), values.flags):
+    for count in map(int, values.folder):
         with folder.scratch() as place:
-            checkpoint = values.checkpoint and command.expanded("checkpoint", values.checkpoint)
-            checkpoint = folder.tiny_checkpoint(place) if values.tiny else checkpoint or bundled_checkpoint()
-            usual = [f"--checkpoint={checkpoint}", *shlex.split(given)]
-            side = read_metadata(checkpoint)["model"]["image_size"]
-            pictures = folder.make_pictures(place / "pictures", 1 if values.finished else count, side)
-            if values.finished:
-                folder.finish(pictures, place / "out", count, usual)
-            else:
-                for tree in trees:
-                    folder.warm(pictures, usual, tree)
-            ours: list[float] = []
-            for n, tree in itertools.product(range(values.repeats if values["repeats"].present else 1), trees):
-                out = place / ("out" if values.finished else f"out{n}{tree is None}")
-                skipping = ["--skip_existing"] if values.finished else []
-                run = folder.run(pictures, out, [*usual, *skipping], tree)
+            given = values.checkpoint and command.expanded("checkpoint", values.checkpoint)
+            checkpoint = folder.tiny_checkpoint(place) if values.tiny else given or bundled_checkpoint()
+            sets = [[f"--checkpoint={checkpoint}", *shlex.split(flags)] for flags in values.flags]
+            pictures = folder.make_pictures(
+                place / "pictures", 1 if values.finished else count, read_metadata(checkpoint)["model"]["image_size"]
+            )
+            for number, usual in enumerate(sets):
+                if values.finished:
+                    folder.finish(pictures, place / f"out{number}", count, usual)
+                    usual.append("--skip_existing")
+                else:
+                    for tree in trees:
+                        folder.warm(pictures, usual, tree)
+            ours: dict[int, float] = {}
+            for n, number, tree in itertools.product(range(rounds), range(len(sets)), trees):
+                out = place / (f"out{number}" if values.finished else f"out{number} {n} {tree is None}")
+                run = folder.run(pictures, out, sets[number], tree)
                 of_an_hour = 3600 * count / run.seconds
                 print(
-                    f"| {count} | {given} | {tree or 'this one'} | {run.seconds:.1f} | {run.cpu_seconds:.1f} "
-                    f"| {of_an_hour:.0f} | {run.peak_bytes / 1e6:.0f} | {run.told} |",
+                    f"| {count} | {values.flags[number]} | {tree or 'this one'} | {run.seconds:.1f} "
+                    f"| {run.cpu_seconds:.1f} | {of_an_hour:.0f} | {run.peak_bytes / 1e6:.0f} | {run.told} |",
                     flush=True,
                 )
                 if tree is None:
-                    ours.append(run.seconds)
+                    ours[number] = run.seconds
                 else:
-                    print(f"  images an hour, this one / the other: {run.seconds / ours[-1]:.2f}", flush=True)
+                    print(f"  images an hour, this one / the other: {run.seconds / ours[number]:.2f}", flush=True)
 
 
 def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:

@@ -65,16 +65,19 @@ def make_pictures(folder: Path, count: int, side: int) -> Path:
 
 
 def finish(pictures: Path, out: Path, count: int, flags: Sequence[str]) -> None:
-    """Makes a finished folder of `count` pictures: one is restored, the others are its copies.
+    """Makes `count` pictures and their outputs: one is restored, the others are its copies.
 
     Args:
-        pictures: a folder of one picture.
+        pictures: a folder of one picture, or of `count`.
     """
-    run(pictures, out, flags)
-    first = _NAME.format(0)
-    picture, restored = (pictures / first).read_bytes(), (out / first).read_bytes()
+    first, one = _NAME.format(0), pictures.parent / "one"
+    one.mkdir(exist_ok=True)
+    shutil.copy(pictures / first, one)
+    run(one, out, flags)
+    picture, restored = (one / first).read_bytes(), (out / first).read_bytes()
     record = (out / first).with_suffix(".json").read_text(encoding="utf-8")
-    for n in range(1, count):
+    record = record.replace(f"{one.name}/{first}", f"{pictures.name}/{first}")
+    for n in range(count):
         name = _NAME.format(n)
         (pictures / name).write_bytes(picture)
         (out / name).write_bytes(restored)

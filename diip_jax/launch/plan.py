@@ -79,7 +79,7 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Job:
     """One image to restore.
 
@@ -152,13 +152,15 @@ def plan_jobs(
     claimed: dict[Path, Path] = {}
     listings: dict[Path, dict[str, list[Path]]] = {}
     stems = output_stems(paths, outputs)
+    folders: dict[Path, Path] = {}
     for path, stem, usual in zip(paths, stems, usual_stems([outputs.place(path) for path in paths]), strict=True):
         try:
             clean, shown = (
                 None if given is None else _counterpart(name, given, usual.parent, path, listings)
                 for name, given in (("reference", reference), ("mask", mask))
             )
-            job = Job(path, run.output_dir / stem.parent, stem.name, clean, shown)
+            folder = folders.setdefault(stem.parent, run.output_dir / stem.parent)
+            job = Job(path, folder, stem.name, clean, shown)
             places = [*job.outputs(run), *job.snapshots(run)]
             beside = {outputs.identity(file): file for file in (clean, shown) if file}
             recorded = outputs.known(os.fspath(stem)) is not None
