@@ -45,6 +45,13 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
                 signal.signal(signal.SIGINT, _end if code < 128 else signal.SIG_IGN)
     except (KeyboardInterrupt, Terminated) as asked:
         _end(_RAISED[type(asked)], None)
+    if code > 128:
+        # What was finished is written. Devices may be at work still, and Python's own end would take from under them
+        # what they work on.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or gone
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

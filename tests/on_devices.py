@@ -43,9 +43,9 @@ def main(output: str, *program: str) -> None:
 
     restored = diip_jax.restore(
         METHOD,
-        np.asarray(images(6)),
-        {"clean": np.asarray(images(6, seed=7))},
-        batch_size=5,
+        np.asarray(images(11)),
+        {"clean": np.asarray(images(11, seed=7))},
+        batch_size=9,
         save=("loss", "laplacian_variance", diip_jax.psnr),
         callback=look,
     )

@@ -1,14 +1,17 @@
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from networks import tiny_prior
 
+from diip_jax.bench import folder
 from diip_jax.bench.__main__ import main
 from diip_jax.bench.ceiling import measure_ceiling
 from diip_jax.bench.measure import evaluation_flops, iteration_flops
 from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
 from diip_jax.bench.training import step_flops
+from diip_jax.command import UsageError
 from diip_jax.methods import DIIP
 from diip_jax.prior import save_prior
 from diip_jax.train.step import Optimisation
@@ -108,3 +111,29 @@ def test_wrong_usage_is_one_line_and_exit_code_2(argument, message, capsys):
     assert main([argument, "--repeats=1", "--batch_size=1"] if "batch" not in argument else [argument]) == 2
     error = capsys.readouterr().err
     assert error.startswith("diip_jax.bench: error: ") and message in error and error.count("\n") == 1
+
+
+def test_a_folder_is_restored_by_the_command_and_another_version_of_it(capsys):
+    # "Another version" is this one.
+    tree = Path(folder.__file__).resolve().parents[2]
+    given = ["--folder=4", "--tiny", f"--against={tree}", "--flags=--method=diip --stride=500 --max_iterations=2"]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    for line, name in zip(lines, ["this one", str(tree)], strict=False):
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        assert cells[0] == "4" and cells[2] == name and cells[-1] == "4 restored, 0 skipped, 0 failed"
+        assert 0 < float(cells[4]) and 50 < float(cells[6]) < 5000
+    assert re.fullmatch(r"  images an hour, this one / the other: [\d.]+", lines[2])
+
+
+def test_a_finished_folder_is_skipped(capsys, tmp_path):
+    checkpoint = folder.tiny_checkpoint(tmp_path)
+    flags = [f"--checkpoint={checkpoint}", "--method=diip", "--stride=500", "--max_iterations=2"]
+    pictures = folder.make_pictures(tmp_path / "pictures", 1, folder.TINY_SIDE)
+    folder.finish(pictures, tmp_path / "out", 3, flags)
+    assert len(list((tmp_path / "out").iterdir())) == 6
+    told = folder.run(pictures, tmp_path / "out", [*flags, "--skip_existing"])
+    assert told.told == "0 restored, 3 skipped, 0 failed"
+    assert main(["--folder=x"]) == 2 and "--folder=x: expected numbers of pictures" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"ended with exit code 2: .*unknown"):
+        folder.run(pictures, tmp_path / "out", ["--unknown"])

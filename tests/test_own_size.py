@@ -52,7 +52,11 @@ def test_few_programs_for_many_sizes():
 def test_observations_go_by_their_shape():
     small, large = np.zeros((2, 2, 3)), np.zeros((4, 4, 3))
     given = [None, Given("a", small), None, Given("b", small), Given("c", large), Given("d", small)]
-    runs = [[one and one.name for one in of_one_size] for of_one_size in restore_files._by_shape(iter(given))]
+    waited = []
+    runs = [
+        [one and one.name for one in of_one_size] for of_one_size in restore_files._by_shape(iter(given), waited.append)
+    ]
+    assert len(waited) == 1  # for the first alone: then the devices are at work
     assert [[name for name in names if name] for names in runs] == [["a", "b"], ["c"], ["d"]]
 
 

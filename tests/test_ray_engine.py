@@ -72,10 +72,10 @@ def test_an_actor_that_is_killed_twice_costs_nothing(capsys, tmp_path, pictures)
         [*DRIVER, "Waiting", str(tmp_path), *flags(pictures, tmp_path)], env=ENVIRON, stdout=subprocess.PIPE, text=True
     ) as process:
         first = waiting(tmp_path, process, set())
+        both = set(actors_of(process))
         os.kill(first, signal.SIGKILL)
         # The one that Ray has started in its place; the other actor waits as long.
-        other = set(actors_of(process)) | {first}
-        second = waiting(tmp_path, process, other)
+        second = waiting(tmp_path, process, both)
         os.kill(second, signal.SIGKILL)
         (tmp_path / "go_on").touch()
         told, _ = process.communicate()

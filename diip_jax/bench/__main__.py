@@ -12,10 +12,16 @@ v: images a second, and the share of the machine's convolution alone.
 
 With --slots=8 it is what refilled slots gain over fixed batches of as many: --images whose stops spread from 10 to 150
 iterations, on a tiny network, once and in a queue ten times as long.
+
+With --folder=500 it is the command itself on a folder of so many pictures: seconds from its start to its end without
+compilation, CPU seconds, images an hour, the most memory that it had. --flags are handed to it, several sets of them in
+turns; --against runs another version of the package in turns, too, from its source tree; --tiny takes a prior of 16x16
+images with random weights; --finished has everything restored beforehand, so that it is listed and skipped.
 """
 
 import dataclasses
 import itertools
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +32,7 @@ import numpy as np
 from absl import flags
 
 from diip_jax import command, startup
+from diip_jax.bench import folder
 from diip_jax.bench.ceiling import measure_ceiling
 from diip_jax.bench.measure import iteration_flops, without_network
 from diip_jax.bench.slots import fixed_batches, refilled_slots, spread_stops
@@ -34,7 +41,7 @@ from diip_jax.bench.training import step_flops, training_step
 from diip_jax.ddim_sampling import Gradient, Remat
 from diip_jax.methods import DIIP
 from diip_jax.plugs.rules import Never
-from diip_jax.prior import Prior
+from diip_jax.prior import Prior, bundled_checkpoint, read_metadata
 from diip_jax.solve.cost import compile_loop
 from diip_jax.terminal import say
 from diip_jax.train.step import Optimisation
@@ -47,6 +54,11 @@ def _flag_values() -> flags.FlagValues:
     flags.DEFINE_boolean("train", False, "a step of the training", flag_values=values)
     flags.DEFINE_integer("slots", None, "refilled slots beside fixed batches", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("images", 400, "with --slots: how many", lower_bound=1, flag_values=values)
+    flags.DEFINE_list("folder", None, "runs of the command on so many pictures", flag_values=values)
+    flags.DEFINE_multi_string("flags", [""], "with --folder: flags of the command; repeatable", flag_values=values)
+    flags.DEFINE_string("against", None, "with --folder: source tree of another version", flag_values=values)
+    flags.DEFINE_boolean("tiny", False, "with --folder: a tiny prior", flag_values=values)
+    flags.DEFINE_boolean("finished", False, "with --folder: all is restored already", flag_values=values)
     flags.DEFINE_list("batch_size", None, "batch sizes [1,8; with --train 16]", flag_values=values)
     modes = list(get_args(Gradient))
     flags.DEFINE_multi_enum("gradient", modes, modes, "gradient modes; repeatable", flag_values=values)
@@ -58,7 +70,7 @@ def _flag_values() -> flags.FlagValues:
         flag_values=values,
     )
     flags.DEFINE_integer("stride", 100, "timesteps that a DDIM step takes", flag_values=values)
-    flags.DEFINE_integer("repeats", 10, "timed iterations", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("repeats", 10, "timed iterations; with --folder runs [1]", lower_bound=1, flag_values=values)
     flags.DEFINE_boolean("torch", False, "run the same in torch, in alternation", flag_values=values)
     flags.DEFINE_boolean("overhead", False, "run the loop without the network, in alternation", flag_values=values)
     return values
@@ -79,6 +91,9 @@ def seconds_of(function: Callable[[], None]) -> float:
 def _print_tables(values: flags.FlagValues) -> None:
     if values.slots:
         _print_slots(values.slots, values.images)
+        return
+    if values.folder:
+        _print_folders(values)
         return
     given = values.batch_size or (["16"] if values.train else ["1", "8"])
     batch_sizes = [int(size) for size in given]
@@ -113,6 +128,43 @@ def _print_slots(count: int, images: int) -> None:
         f"  evaluations, refilled / fixed: {refilled.evaluations / fixed.evaluations:.3f}; time of the tenfold queue: "
         f"{tenfold.seconds / refilled.seconds:.1f} times, its steps {tenfold.steps / refilled.steps:.1f} times"
     )
+
+
+def _print_folders(values: flags.FlagValues) -> None:
+    if not all(count.isdecimal() and int(count) for count in values.folder):
+        raise command.UsageError(f"--folder={','.join(values.folder)}: expected numbers of pictures")
+    trees = [None, *([command.expanded("against", values.against)] if values.against else [])]
+    rounds = values.repeats if values["repeats"].present else 1
+    _tell("| pictures | flags | version | seconds | CPU seconds | images an hour | peak memory (MB) | last line |")
+    _tell("|---|---|---|---|---|---|---|---|")
+    for count in map(int, values.folder):
+        with folder.scratch() as place:
+            given = values.checkpoint and command.expanded("checkpoint", values.checkpoint)
+            checkpoint = folder.tiny_checkpoint(place) if values.tiny else given or bundled_checkpoint()
+            sets = [[f"--checkpoint={checkpoint}", *shlex.split(flags)] for flags in values.flags]
+            pictures = folder.make_pictures(
+                place / "pictures", 1 if values.finished else count, read_metadata(checkpoint)["model"]["image_size"]
+            )
+            for number, usual in enumerate(sets):
+                if values.finished:
+                    folder.finish(pictures, place / f"out{number}", count, usual)
+                    usual.append("--skip_existing")
+                else:
+                    for tree in trees:
+                        folder.warm(pictures, usual, tree)
+            ours: dict[int, float] = {}
+            for n, number, tree in itertools.product(range(rounds), range(len(sets)), trees):
+                out = place / (f"out{number}" if values.finished else f"out{number} {n} {tree is None}")
+                run = folder.run(pictures, out, sets[number], tree)
+                of_an_hour = 3600 * count / run.seconds
+                _tell(
+                    f"| {count} | {values.flags[number]} | {tree or 'this one'} | {run.seconds:.1f} "
+                    f"| {run.cpu_seconds:.1f} | {of_an_hour:.0f} | {run.peak_bytes / 1e6:.0f} | {run.told} |"
+                )
+                if tree is None:
+                    ours[number] = run.seconds
+                else:
+                    _tell(f"  images an hour, this one / the other: {run.seconds / ours[number]:.2f}")
 
 
 def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:

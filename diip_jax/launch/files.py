@@ -25,7 +25,7 @@ class Files:
     """
 
     def __init__(self, scratch: Path, shared: bool = False) -> None:
-        self._scratch, self._shared = scratch, shared
+        self._scratch, self.shared = scratch, shared
         self._inputs: list[Mirror] = []
         self._output: Mirror | None = None
 
@@ -157,6 +157,10 @@ class Files:
         for mirror in self._inputs:
             if job.path.is_relative_to(mirror.folder):
                 mirror.fetch(job.path)
+        self.bring_outputs(job, run)
+
+    def bring_outputs(self, job: Job, run: Run) -> None:
+        """The latter alone. Raises StoreError."""
         record = job.output(".json")
         if self._output is not None and run.skip_existing and self._is_stored(record):
             self._output.fetch(record)
@@ -167,14 +171,14 @@ class Files:
     def _is_stored(self, path: Path) -> bool:
         assert self._output is not None
         name = self._output.name(path)
-        return name in self._output.names or (self._shared and self._output.store.holds(name))
+        return name in self._output.names or (self.shared and self._output.store.holds(name))
 
     def loaded(self, job: Job, run: Run) -> None:
         """Nothing that was brought of a job is needed any more. In a thread."""
         for mirror in self._inputs:
             if job.path.is_relative_to(mirror.folder):
                 job.path.unlink(missing_ok=True)
-        self._clear(job, run)
+        self.clear(job, run)
 
     def publish(self, job: Job, run: Run) -> None:
         """Takes the outputs of a job to their store, the record last. In a thread. Raises StoreError."""
@@ -188,9 +192,10 @@ class Files:
         for output in outputs:
             if output.is_file():
                 self._output.publish(output)
-        self._clear(job, run)
+        self.clear(job, run)
 
-    def _clear(self, job: Job, run: Run) -> None:
+    def clear(self, job: Job, run: Run) -> None:
+        """Nothing that was brought of the outputs is needed any more."""
         if self._output is not None:
             for path in [*job.snapshots(run), *job.outputs(run)]:
                 path.unlink(missing_ok=True)

@@ -71,6 +71,9 @@ class Outputs:
         self._folders: dict[str, dict[str, bool] | None] = {}
         self._folded: dict[str, set[str]] = {}
         self._checked: set[str] = set()
+        self._above = "" if folder == Path() else f"{folder}{os.sep}"
+        # The same place is asked for several things in a row.
+        self._last, self._last_split = Path(), ("", "")
         self._known: dict[str, Known | None] = {}
 
     def place(self, path: Path) -> Path:
@@ -111,8 +114,9 @@ class Outputs:
         return (self.listed(folder) or {}).get(name, False)
 
     def _split(self, path: Path) -> tuple[str, str]:
-        above = "" if self.folder == Path() else f"{self.folder}{os.sep}"
-        return os.path.split(os.fspath(path).removeprefix(above))
+        if path is not self._last:
+            self._last, self._last_split = path, os.path.split(os.fspath(path).removeprefix(self._above))
+        return self._last_split
 
     def known(self, stem: str) -> Known | None:
         """What the record of this name says, relative to the folder and without its ending; None where none is ours."""

@@ -79,7 +79,7 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Job:
     """One image to restore.
 
@@ -152,15 +152,18 @@ def plan_jobs(
     claimed: dict[Path, Path] = {}
     listings: dict[Path, dict[str, list[Path]]] = {}
     stems = output_stems(paths, outputs)
+    folders: dict[Path, Path] = {}
     for path, stem, usual in zip(paths, stems, usual_stems([outputs.place(path) for path in paths]), strict=True):
         try:
             clean, shown = (
                 None if given is None else _counterpart(name, given, usual.parent, path, listings)
                 for name, given in (("reference", reference), ("mask", mask))
             )
-            job = Job(path, run.output_dir / stem.parent, stem.name, clean, shown)
+            folder = folders.setdefault(stem.parent, run.output_dir / stem.parent)
+            job = Job(path, folder, stem.name, clean, shown)
             places = [*job.outputs(run), *job.snapshots(run)]
             beside = {outputs.identity(file): file for file in (clean, shown) if file}
+            recorded = outputs.known(os.fspath(stem)) is not None
             for output in places:
                 if output in claimed:
                     raise ImageError(path, f"would write {output}, as {claimed[output]} does; rename one of the two")
@@ -168,7 +171,6 @@ def plan_jobs(
                     identity = outputs.identity(output)
                     if source := beside.get(identity) or sources.get(identity):
                         raise ImageError(path, f"would overwrite the input {source}; choose another --output_dir")
-            recorded = outputs.known(os.fspath(stem)) is not None
             for output in places:
                 check_place(output, recorded, outputs)
         except ImageError as error:
@@ -229,7 +231,11 @@ def asked_of(run: Run, prior: Prior) -> dict[str, Any]:
 
 
 def finished(
-    job: Job, run: Run, asked: dict[str, Any], whole: Callable[[Path], bool] = is_whole
+    job: Job,
+    run: Run,
+    asked: dict[str, Any],
+    whole: Callable[[Path], bool] = is_whole,
+    input_sha256: str | None = None,
 ) -> tuple[bool, str | None]:
     """Whether all outputs of this very run are there already; and if another run's are, in what it differed.
 
@@ -239,6 +245,7 @@ def finished(
     Args:
         asked: `asked_of` the run.
         whole: whether a picture that is there can be read.
+        input_sha256: None: the input is read.
     """
     record = read_record(job.output(".json"))
     if record is None:
@@ -255,7 +262,7 @@ def finished(
     wanted = {
         **asked,
         "seed": run.seed,
-        "input": file_sha256(job.path),
+        "input": input_sha256 or file_sha256(job.path),
         "reference": job.reference and file_sha256(job.reference),
         "mask": job.mask and file_sha256(job.mask),
     }

@@ -6,9 +6,8 @@ grow with the number of files.
 
 import dataclasses
 import functools
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +165,7 @@ class _Work:
         prior: Prior | Windowed = self._prior
         if run.resize == "keep":
             prior = Windowed(self._prior, _WINDOW if self._prior.local else None)
-        for of_one_size in _by_shape(self._observations(ahead)):
+        for of_one_size in _by_shape(self._observations(ahead), ahead.wait):
             at_once = _AtOnce(run, self._images, self._save, self._summary.use)
             ended = restore_each(
                 run.method.method(prior),
@@ -197,6 +196,8 @@ class _Work:
             job, future = ready
             try:
                 read = future.result()
+                if read.item is not None and self._files.shared and self._done_by_another(job, read.item):
+                    read = _Read(None, None)
             except Exception as error:  # whatever is wrong with one file, the others are restored
                 self._fail(job, error, "input")
                 continue
@@ -211,6 +212,15 @@ class _Work:
             self._items[job] = read.item
             self._summary.bytes_read += read.bytes
             yield Given(job, read.item.y, known(read.item, self._run), self._seeds.get(job.path))
+
+    def _done_by_another(self, job: Job, item: Loaded) -> bool:
+        """Whether another run has finished the image since its files were read."""
+        run = self._run_of(job)
+        try:
+            self._files.bring_outputs(job, run)
+            return finished(job, run, self._asked, self._files.whole, item.sha256)[0]
+        finally:
+            self._files.clear(job, run)
 
     def _ended(self, one: Restored, at_once: int) -> None:
         item = self._items.pop(one.name)
@@ -280,8 +290,8 @@ class _Work:
         return None
 
 
-def _by_shape(observations: Iterator[Given | None]) -> Iterator[Iterator[Given | None]]:
-    """Runs of observations of one shape: each of them one program."""
+def _by_shape(observations: Iterator[Given | None], wait: Callable[[float], None]) -> Iterator[Iterator[Given | None]]:
+    """Runs of observations of one shape: each of them one program. Waits for more where nothing is on the way."""
     held: list[Given] = []
 
     def of_one_size() -> Iterator[Given | None]:
@@ -295,7 +305,7 @@ def _by_shape(observations: Iterator[Given | None]) -> Iterator[Iterator[Given |
 
     for first in observations:
         if first is None:
-            time.sleep(refill.PATIENCE)
+            wait(refill.PATIENCE)
             continue
         held.append(first)
         while held:

@@ -39,6 +39,11 @@ class Ahead(Generic[Job, Value]):
             else:
                 yield None
 
+    def wait(self, seconds: float) -> None:
+        """Until the next one is ready, and no longer than that."""
+        if self._held:
+            concurrent.futures.wait([self._held[0][1]], seconds)
+
     def close(self) -> None:
         """Drops what was not asked for."""
         self._pool.shutdown(wait=True, cancel_futures=True)
