@@ -13,8 +13,8 @@ from diip_jax.pixels import to_uint8
 
 # Of every page that uses `slider`, `picture` and `curve`: one small block, nothing is fetched from anywhere.
 STYLE = """
-.dj-pair{position:relative;display:inline-block;line-height:0;--cut:50%}
-.dj-pair img{width:var(--side);image-rendering:pixelated;border-radius:4px}
+.dj-pair{position:relative;display:inline-block;line-height:0;max-width:100%;--cut:50%}
+.dj-pair img{width:var(--side);max-width:100%;image-rendering:pixelated;border-radius:4px}
 .dj-pair .dj-after{position:absolute;inset:0;clip-path:inset(0 0 0 var(--cut))}
 .dj-pair .dj-line{position:absolute;top:0;bottom:0;left:var(--cut);width:2px;background:#fff;box-shadow:0 0 3px #000}
 .dj-pair input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:ew-resize}

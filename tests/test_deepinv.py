@@ -1,14 +1,26 @@
-"""The adapter in deepinv's test loop. deepinv is in no extra: it needs torchvision, which has to fit torch's build."""
+"""The adapter in deepinv's test loop.
+
+deepinv is in no extra: it brings torchvision, which diffusers would then take, and which has to fit torch's build.
+`.ci/run` has it in an environment of its own; last run with deepinv 0.5.0.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision_operators import declare
 
 import diip_jax as dj
 
 # deepinv draws on libraries whose warnings are theirs.
 pytestmark = pytest.mark.filterwarnings("default")
+try:
+    declare()
+except ImportError:
+    pytest.skip("no torchvision here, which deepinv needs", allow_module_level=True)
 deepinv = pytest.importorskip("deepinv", exc_type=ImportError)
+GUIDE = Path(__file__).resolve().parent.parent / "docs" / "guides" / "interop.md"
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +66,12 @@ def test_an_observation_that_is_no_picture_is_made_one(prior, faces):
     assert restored.shape == faces.shape and restored.dtype == torch.float32
     assert 0 <= restored.min() and restored.max() <= 1
     assert isinstance(Reconstructor(method), deepinv.models.Reconstructor)
+
+
+def test_the_guide_s_block_runs(prior, faces, monkeypatch):
+    monkeypatch.setattr(dj, "Blind", lambda prior: dj.DIIP(prior, max_iterations=2))
+    loader = torch.utils.data.DataLoader(torch.utils.data.StackDataset(faces, faces), batch_size=2)
+    block = GUIDE.read_text().split("```{code-block} python\n")[1].partition("```")[0]
+    found: dict = {"dj": dj, "prior": prior, "loader": loader}
+    exec(block, found)
+    assert {"PSNR", "SSIM"} <= {*found["results"]} and np.isfinite(found["results"]["PSNR"])

@@ -37,7 +37,8 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
 
 def test_visitors_are_told_what_the_prior_is_for(tmp_path):
     kind, terms = _told(None, (64, 64, 3))
-    assert kind == "aligned faces of 64x64 pixels" and "non-commercial research only" in terms
+    assert kind == "aligned faces of up to 128 pixels, and of larger photographs what is near each pixel"
+    assert "non-commercial research only" in terms
     dj.save_prior(tmp_path / "own", tiny_prior())
     assert _told(str(tmp_path / "own"), (16, 16, 3)) == (
         "pictures like those that it was trained on, of 16x16 pixels",

@@ -36,6 +36,14 @@ def test_every_check_of_the_local_run_is_made(jobs):
     assert len(checks) >= 6 and set(checks) <= made, set(checks) - made
 
 
+def test_what_runs_beside_other_libraries_runs_there(jobs):
+    (tests,) = re.findall(r'^"\$scratch/beside/bin/python" (.*)$', LOCAL, re.MULTILINE)
+    (installed,) = re.findall(r'^"\$scratch/beside/bin/pip" install -q torch==\S+ (.*)$', LOCAL, re.MULTILINE)
+    made = commands(jobs["beside"])
+    assert f"python {tests}" in made
+    assert any(line.startswith("pip install") and line.endswith(installed) for line in made)
+
+
 def test_every_python_that_is_promised_is_tested(jobs):
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
@@ -72,9 +80,11 @@ def test_hooks_are_the_linters_of_the_local_run():
 
 
 def linted(linter: str, *paths: Path) -> subprocess.CompletedProcess:
-    if shutil.which(linter) is None:
+    # Also where the environment of the tests is not on the path.
+    command = shutil.which(linter) or shutil.which(linter, path=Path(sys.executable).parent)
+    if command is None:
         pytest.skip(f"no {linter} here")
-    return subprocess.run([linter, *map(str, paths)], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run([command, *map(str, paths)], cwd=ROOT, capture_output=True, text=True)
 
 
 def test_actionlint_finds_nothing_in_the_workflow(tmp_path):

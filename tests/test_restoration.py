@@ -12,7 +12,9 @@ import diip_jax as dj
 from diip_jax.demo import restoration as demo
 from diip_jax.demo.restoration import Limits, opened, restoration
 from diip_jax.image_reading import ImageError
+from diip_jax.models import DDPMUNetConfig
 from diip_jax.pixels import to_uint8
+from diip_jax.prior import random_prior
 
 LIMITS = Limits(iterations=4)
 
@@ -30,11 +32,11 @@ def photo():
 
 @pytest.fixture(scope="module")
 def upload(prior, photo):
-    return opened(png(photo), "photo.png", prior, LIMITS)
+    return opened(png(photo), "photo.png", [prior], LIMITS)
 
 
 def test_frames_lead_to_the_result_of_restore(prior, upload):
-    frames = list(restoration(prior, upload, LIMITS, threading.Event()))
+    frames = list(restoration(upload, LIMITS, threading.Event()))
     assert [frame.iterations for frame in frames] == [1, 2, 3, 4, 4]
     assert [frame.record is None for frame in frames] == [True] * 4 + [False]
     expected = dj.restore(dj.Blind(prior, max_iterations=4), upload.y[None], save=("loss", "kernel"))
@@ -46,26 +48,49 @@ def test_frames_lead_to_the_result_of_restore(prior, upload):
 
 
 def test_a_picture_of_another_size_comes_back_without_its_margin(prior):
-    upload = opened(png(np.full((20, 40, 3), 90, np.uint8)), "wide.png", prior, LIMITS)
-    last = list(restoration(prior, upload, LIMITS, threading.Event()))[-1]
+    upload = opened(png(np.full((20, 40, 3), 90, np.uint8)), "wide.png", [prior], LIMITS)
+    last = list(restoration(upload, LIMITS, threading.Event()))[-1]
     assert upload.before.shape == last.image.shape == (8, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def local_prior():
+    return random_prior(DDPMUNetConfig(16, (8, 8), (False, False), 1, norm="pixel", middle_attention=False))
+
+
+@pytest.mark.parametrize(("size", "becomes"), [((100, 140), (100, 140)), ((140, 280), (95, 190))])
+def test_a_photograph_keeps_its_size_with_the_prior_of_photographs(size, becomes, prior, local_prior):
+    pixels = np.broadcast_to(np.linspace(40, 200, size[1]).astype(np.uint8)[:, None], (*size, 3))
+    limits = Limits(iterations=2, side=190)
+    upload = opened(png(np.ascontiguousarray(pixels)), "photo.png", [prior, local_prior], limits)
+    assert upload.prior is local_prior and upload.before.shape == (*becomes, 3)
+    assert upload.notes == (() if size == becomes else ("reduced to 190x95 pixels",))
+    frames = list(restoration(upload, limits, threading.Event()))
+    assert frames[-1].image.shape == (*becomes, 3)
+    record = frames[-1].record
+    assert (record["input"]["height"], record["input"]["resize_policy"]) == (size[0], "keep")
+
+
+def test_a_small_picture_has_the_first_prior(prior, local_prior, photo):
+    upload = opened(png(photo), "face.png", [prior, local_prior], LIMITS)
+    assert upload.prior is prior and upload.policy == "fit"
 
 
 def test_a_visitor_stops_it_and_gets_what_there_is(prior, upload):
     stop = threading.Event()
     stop.set()
-    last = list(restoration(prior, upload, LIMITS, stop))[-1]
+    last = list(restoration(upload, LIMITS, stop))[-1]
     assert last.iterations == 1 and last.note == "stopped by you" and last.record["stop_reason"] == "stopped"
 
 
 def test_the_time_limit_stops_it(prior, upload):
-    last = list(restoration(prior, upload, Limits(iterations=4, seconds=0.0), threading.Event()))[-1]
+    last = list(restoration(upload, Limits(iterations=4, seconds=0.0), threading.Event()))[-1]
     assert last.iterations == 1 and last.note == "stopped after 0 s, the limit of this page"
 
 
 def test_who_leaves_ends_the_computation(prior, upload):
     before = threading.active_count()
-    frames = restoration(prior, upload, Limits(iterations=2000), threading.Event())
+    frames = restoration(upload, Limits(iterations=2000), threading.Event())
     next(frames)
     frames.close()
     assert threading.active_count() == before
@@ -77,7 +102,7 @@ def test_a_fault_reaches_the_page(prior, upload, monkeypatch):
 
     monkeypatch.setattr(demo, "restore", failing)
     with pytest.raises(MemoryError, match="no room"):
-        list(restoration(prior, upload, LIMITS, threading.Event()))
+        list(restoration(upload, LIMITS, threading.Event()))
 
 
 @pytest.mark.parametrize(
@@ -91,4 +116,4 @@ def test_a_fault_reaches_the_page(prior, upload, monkeypatch):
 )
 def test_what_is_no_picture_is_said_in_a_line(prior, data, says):
     with pytest.raises(ImageError, match=says):
-        opened(data, "a.png", prior, Limits(megapixels=0.001))
+        opened(data, "a.png", [prior], Limits(megapixels=0.001))

@@ -4,24 +4,28 @@ import base64
 import html
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from diip_jax.demo.restoration import Frame, Limits, Upload, opened, restoration
 from diip_jax.heatmaps import kernel_picture
 from diip_jax.image_reading import ImageError
 from diip_jax.images import json_text
+from diip_jax.pixels import to_uint8
 from diip_jax.prior import Prior
 from diip_jax.web_parts import curve, data_url, picture, slider
 
-_SIDE = 280  # pixels that a picture is shown with
+_SIDE = 280  # pixels that a small picture is shown with
+_FORMING, _DONE = 400, 768  # that a large one is shown with at most, while it forms and at the end
 _ABOUT = """# diip_jax
 Drop a damaged picture: noise, blur, JPEG, too few pixels. Nothing needs to be chosen.
 
-The prior knows **{kind}**; on anything else it does nothing sensible. What the picture does not hold is made up: a
+It knows **{kind}**; on anything else it does nothing sensible. What the picture does not hold is made up: a
 result is no evidence. {terms} Pictures stay in this computer's memory, and only while the page works on them.
 """
 
@@ -51,19 +55,20 @@ class Visits:
         self._stops.pop(visitor, None)
 
 
-def page(prior: Prior, limits: Limits, kind: str, terms: str, waiting: int, at_once: int) -> gr.Blocks:
+def page(priors: Sequence[Prior], limits: Limits, kind: str, terms: str, waiting: int, at_once: int) -> gr.Blocks:
     """The page, ready to be launched.
 
     Args:
-        kind: what pictures the prior knows, for the visitor.
-        terms: of its weights.
+        priors: see `opened`.
+        kind: what pictures they know, for the visitor.
+        terms: of their weights.
         waiting: visitors that may wait; others are told to come back.
         at_once: restorations that run at the same time.
     """
     visits = Visits()
 
     def restore(path: str, request: gr.Request) -> Iterator[Shown]:
-        yield from _shown(Path(path), prior, limits, visits.begin(str(request.session_hash)))
+        yield from _shown(Path(path), priors, limits, visits.begin(str(request.session_hash)))
 
     def stop(request: gr.Request) -> None:
         visits.stop(str(request.session_hash))
@@ -94,7 +99,7 @@ def page(prior: Prior, limits: Limits, kind: str, terms: str, waiting: int, at_o
     return blocks
 
 
-def _shown(path: Path, prior: Prior, limits: Limits, stop: threading.Event) -> Iterator[Shown]:
+def _shown(path: Path, priors: Sequence[Prior], limits: Limits, stop: threading.Event) -> Iterator[Shown]:
     """What the page shows, from the upload to the result: (HTML, the button, the drop zone)."""
     running, idle = gr.update(interactive=True), gr.update(interactive=False)
     try:
@@ -102,9 +107,9 @@ def _shown(path: Path, prior: Prior, limits: Limits, stop: threading.Event) -> I
             data = path.read_bytes()
         finally:
             path.unlink(missing_ok=True)  # from here on the picture is in memory alone
-        upload = opened(data, path.name, prior, limits)
+        upload = opened(data, path.name, priors, limits)
         yield _waiting(upload), running, None
-        for frame in restoration(prior, upload, limits, stop):
+        for frame in restoration(upload, limits, stop):
             if frame.record is None:
                 yield _running(frame, upload, limits), running, gr.skip()
             else:
@@ -127,7 +132,19 @@ def _columns(*columns: tuple[str, str]) -> str:
 
 def _waiting(upload: Upload) -> str:
     note = "<p>Compiling for the first picture, which takes a while; later ones begin at once.</p>"
-    return _columns(("before", picture(upload.before, "before", _SIDE))) + note
+    return _columns(("before", _picture(upload.before, "before"))) + note
+
+
+def _picture(pixels: np.ndarray, alt: str) -> str:
+    """A small picture enlarged, a large one reduced: it is sent at every iteration."""
+    height, width = pixels.shape[:2]
+    if width <= _SIDE:
+        return picture(pixels, alt, _SIDE)
+    shown = min(width, _FORMING)
+    size = shown, max(1, round(height * shown / width))
+    values = to_uint8(pixels)
+    small = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values).resize(size, Image.Resampling.BOX)
+    return picture(np.asarray(small), alt, shown)
 
 
 def _evidence(frame: Frame, limits: Limits) -> str:
@@ -139,8 +156,8 @@ def _evidence(frame: Frame, limits: Limits) -> str:
 
 def _running(frame: Frame, upload: Upload, limits: Limits) -> str:
     return _columns(
-        ("before", picture(upload.before, "before", _SIDE)),
-        (f"iteration {frame.iterations} of {limits.iterations}", picture(frame.image, "forming", _SIDE)),
+        ("before", _picture(upload.before, "before")),
+        (f"iteration {frame.iterations} of {limits.iterations}", _picture(frame.image, "forming")),
         ("", _evidence(frame, limits)),
     )
 
@@ -148,7 +165,7 @@ def _running(frame: Frame, upload: Upload, limits: Limits) -> str:
 def _result(frame: Frame, upload: Upload, limits: Limits) -> str:
     stem = Path(upload.image.path).stem
     record = base64.b64encode(json_text(frame.record).encode()).decode()
-    notes = [f"{frame.iterations} iterations", *([frame.note] if frame.note else []), *upload.image.notes]
+    notes = [f"{frame.iterations} iterations", *([frame.note] if frame.note else []), *upload.notes]
     saved = {
         "picture": (f"{stem}_restored.png", data_url(frame.image)),
         "record": (f"{stem}_restored.json", f"data:application/json;base64,{record}"),
@@ -157,8 +174,9 @@ def _result(frame: Frame, upload: Upload, limits: Limits) -> str:
         f'<a download="{html.escape(name)}" href="{url}">Save {what}</a>' for what, (name, url) in saved.items()
     )
     name = html.escape(upload.image.path.name)
+    width = max(_SIDE, min(upload.before.shape[1], _DONE))
     sides = _columns(
-        (f"{name}: before | after", slider(upload.before, frame.image, upload.image.path.name, _SIDE)),
+        (f"{name}: before | after", slider(upload.before, frame.image, upload.image.path.name, width)),
         ("", _evidence(frame, limits)),
     )
     return f'{sides}<p id="done">{html.escape("; ".join(notes))}</p><p>{links}</p>'

@@ -1,11 +1,13 @@
 """One restoration for one visitor: runs beside the page, shows where it is, and can be stopped."""
 
+import dataclasses
 import io
+import math
 import queue
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +17,14 @@ from PIL import Image, UnidentifiedImageError
 from diip_jax.image_reading import ImageError, LoadedImage, decode_image
 from diip_jax.images import Fitted, fit_to_size, unfit
 from diip_jax.launch.plan import prior_facts
+from diip_jax.launch.setup import SMALL
 from diip_jax.methods import Blind
 from diip_jax.prior import Prior
 from diip_jax.report import image_record
 from diip_jax.restore import Solution, View, every, restore
 from diip_jax.solve.problem import Result
+
+_STEP = 64  # photographs are filled up to multiples of it: few sizes, few programs to compile
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,13 @@ class Limits:
 
     Attributes:
         megapixels: of a picture, found before it is decoded.
+        side: pixels along the longer side of a photograph that keeps its size; a larger one is reduced.
         seconds: of a restoration; it is then stopped and what there is is shown.
         iterations: the budget of the method.
     """
 
     megapixels: float = 50.0
+    side: int = 768
     seconds: float = 300.0
     iterations: int = Blind.max_iterations
 
@@ -59,8 +66,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class Upload:
-    """A visitor's picture: as it was read, and at the size of the prior."""
+    """A visitor's picture: as it was read, and as it is restored.
 
+    Attributes:
+        prior: that suits it.
+        policy: how it came to its size, "keep" or "fit".
+        notes: what was done to it.
+    """
+
+    prior: Prior
+    policy: str
+    notes: tuple[str, ...]
     image: LoadedImage
     fitted: Fitted
     y: np.ndarray
@@ -71,8 +87,11 @@ class Upload:
         return unfit(self.y, self.fitted)
 
 
-def opened(data: bytes, name: str, prior: Prior, limits: Limits) -> Upload:
+def opened(data: bytes, name: str, priors: Sequence[Prior], limits: Limits) -> Upload:
     """Reads an uploaded picture.
+
+    Args:
+        priors: the one for small pictures, and the one for photographs; or one for all.
 
     Raises:
         ImageError: no picture, a damaged one, or one that is larger than the limit; a line for the visitor.
@@ -88,14 +107,33 @@ def opened(data: bytes, name: str, prior: Prior, limits: Limits) -> Upload:
             name, f"is {width}x{height}, expected at most {limits.megapixels:g} megapixels; make it smaller"
         )
     loaded = decode_image(io.BytesIO(data), name)
+    prior = priors[-1] if max(loaded.size) > SMALL else priors[0]
     height, width, channels = prior.image_shape
-    fitted = fit_to_size(loaded, height, width, "fit")
+    given, notes, policy = loaded, loaded.notes, "fit"
+    if prior.local:
+        given, policy = _at_most(loaded, limits.side), "keep"
+        if given is not loaded:
+            notes += (f"reduced to {given.size[1]}x{given.size[0]} pixels",)
+        step = math.lcm(_STEP, prior.size_multiple)
+        height, width = (math.ceil(side / step) * step for side in given.size)
+    fitted = fit_to_size(given, height, width, policy)
     grey = np.array([0.299, 0.587, 0.114], np.float32)
     y = fitted.rgb if channels == 3 else (fitted.rgb @ grey)[..., None]
-    return Upload(loaded, fitted, y)
+    return Upload(prior, policy, notes, loaded, fitted, y)
 
 
-def restoration(prior: Prior, upload: Upload, limits: Limits, stop: threading.Event) -> Iterator[Frame]:
+def _at_most(image: LoadedImage, side: int) -> LoadedImage:
+    """The picture, reduced where a side is longer."""
+    factor = side / max(image.size)
+    if factor >= 1:
+        return image
+    height, width = (max(1, round(factor * one)) for one in image.size)
+    fitted = fit_to_size(image, height, width, "fit")
+    alpha = None if fitted.alpha is None else unfit(fitted.alpha, fitted)
+    return dataclasses.replace(image, rgb=unfit(fitted.rgb, fitted), alpha=alpha, scale=1, full_size=None)
+
+
+def restoration(upload: Upload, limits: Limits, stop: threading.Event) -> Iterator[Frame]:
     """Frames while the picture forms; the last one has the record. Closing the iterator ends the computation.
 
     Args:
@@ -115,7 +153,7 @@ def restoration(prior: Prior, upload: Upload, limits: Limits, stop: threading.Ev
 
     def work() -> None:
         try:
-            method = Blind(prior, max_iterations=limits.iterations)
+            method = Blind(upload.prior, max_iterations=limits.iterations)
             frames.put(restore(method, upload.y[None], save=("loss", "kernel"), callback=every(1, look)))
         except BaseException as error:  # it is the visitor's page that has to say so
             frames.put(error)
@@ -128,7 +166,7 @@ def restoration(prior: Prior, upload: Upload, limits: Limits, stop: threading.Ev
             if isinstance(latest, BaseException):
                 raise latest
             if isinstance(latest, Solution):
-                yield _last(latest, prior, upload, limits, time.monotonic() - began, stop.is_set())
+                yield _last(latest, upload, limits, time.monotonic() - began, stop.is_set())
                 return
             yield latest
     finally:
@@ -136,15 +174,15 @@ def restoration(prior: Prior, upload: Upload, limits: Limits, stop: threading.Ev
         worker.join()
 
 
-def _last(solution: Solution, prior: Prior, upload: Upload, limits: Limits, seconds: float, stopped: bool) -> Frame:
+def _last(solution: Solution, upload: Upload, limits: Limits, seconds: float, stopped: bool) -> Frame:
     k = int(solution.stats["iterations"][0, 0])
     losses = solution.traces["loss"][0, 0, :k]
     record = image_record(
         image=upload.image,
-        resize_policy="fit",
+        resize_policy=upload.policy,
         settings={"method": "blind", "max_iterations": limits.iterations},
         seed=0,
-        prior=prior_facts(prior),
+        prior=prior_facts(upload.prior),
         iterations=k,
         stop_reason=solution.reasons[0][0],
         selected_k=int(solution.selected[0, 0]),

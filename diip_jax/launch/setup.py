@@ -18,7 +18,7 @@ from diip_jax.plugs.operators import PictureOperator
 from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
 
-_SMALL = 128  # pixels a side: larger pictures are more than the face that the prior of faces would make of them
+SMALL = 128  # pixels a side: larger pictures are more than the face that the prior of faces would make of them
 # What --quality=best takes the mean of.
 _BEST_SAMPLES = 8
 
@@ -67,7 +67,7 @@ def _samples(values: flags.FlagValues) -> int:
 
 def suited(paths: Sequence[Path]) -> str:
     """The bundled prior for these pictures: of faces where all are as small as its own, else of photographs."""
-    return "photos" if any(longest_side(path) > _SMALL for path in paths) else "faces64"
+    return "photos" if any(longest_side(path) > SMALL for path in paths) else "faces64"
 
 
 def prior_of(values: flags.FlagValues) -> Prior:
