@@ -1,5 +1,6 @@
 """Tiny priors and noise predictors that the tests share."""
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -14,8 +15,9 @@ from diip_jax.schedule import Sampler, Schedule
 TINY = DDPMUNetConfig(16, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
 
 
+@functools.cache
 def tiny_prior(seed: int = 0) -> Prior:
-    """A 16x16 UNet with two levels and attention; random weights, output of about unit size."""
+    """A 16x16 UNet with two levels and attention; random weights, output of about unit size. Nothing may change it."""
     return random_prior(TINY, seed)
 
 

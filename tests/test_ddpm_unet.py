@@ -76,7 +76,7 @@ def test_matches_diffusers_for_every_option(case):
 
 
 @pytest.mark.parametrize(
-    ("preset", "size"), [("faces64", (64, 64)), ("ddpm-cifar10-32", (32, 32)), ("ddpm-celebahq-256", (64, 64))]
+    ("preset", "size"), [("faces64", (64, 64)), ("ddpm-cifar10-32", (32, 32)), ("ddpm-celebahq-256", (32, 32))]
 )
 def test_matches_diffusers_for_published_configurations(preset, size):
     config = PRESETS[preset].model

@@ -39,7 +39,8 @@ def start(cache):
     def start(*commands, devices=2):
         coordinator = f"--coordinator=127.0.0.1:{free_port()}"
         # Not all of the suite's flags: with the older code generator sums round differently in batches of other sizes.
-        xla = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+        xla = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+        xla += f" --xla_force_host_platform_device_count={devices}"
         environment = os.environ | {"XLA_FLAGS": xla, "XDG_CACHE_HOME": str(cache)}
         flags = [f"--checkpoint={checkpoint()}", *SETTINGS, coordinator, f"--num_processes={len(commands)}"]
         for i, (program, arguments) in enumerate(commands):

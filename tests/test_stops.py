@@ -6,4 +6,4 @@ import pytest
 
 @pytest.mark.parametrize("kind", ["TERM", "INT", "KILL"])
 def test_a_run_that_is_stopped_again_and_again_comes_to_its_end(kind):
-    killed_runs.main(kind, moments=3, pictures=8)
+    killed_runs.main(kind, moments=2, pictures=5)

@@ -1,5 +1,7 @@
 """The training command: from pictures to a prior that restores, interrupted or not, on one device or several."""
 
+import contextlib
+import io
 import json
 import os
 import resource
@@ -13,12 +15,15 @@ import jax
 import numpy as np
 import pytest
 from command_line import free_port
-from networks import TINY, tiny_prior, uint8_images
-from training_command import NETWORK, STEPS, command, sha256_of, start, wait_for, write_pictures
+from networks import tiny_prior, uint8_images
+from training_command import NETWORK, SETTINGS, STEPS, command, sha256_of, start, wait_for, write_pictures
 
 from diip_jax import Blind, load_prior, restore
-from diip_jax.prior import read_card, save_prior
+from diip_jax.models import DDPMUNetConfig
+from diip_jax.prior import random_prior, read_card, save_prior
 from diip_jax.train.main import main
+
+ONE_LEVEL = DDPMUNetConfig(16, (8,), (False,), blocks_per_level=1, norm_groups=4, middle_attention=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +34,35 @@ def shared(tmp_path_factory):
     return folder
 
 
+def run(shared, output, *arguments):
+    """Runs the command in this process, six steps of it unless told otherwise: exit code, and lines of stderr."""
+    given = [*NETWORK, "--batch_size=4", "--max_steps=6", f"--images={shared / 'pictures'}", *map(str, arguments)]
+    told = io.StringIO()
+    with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(shared / "cache")}), contextlib.redirect_stderr(told):
+        try:
+            code = main([f"--output_dir={output}", *given])
+        finally:
+            jax.config.update("jax_compilation_cache_dir", None)
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    return code, told.getvalue().splitlines()
+
+
 @pytest.fixture
-def train(capsys, shared, tmp_path):
-    """Runs the command in this process: exit code, and lines of stderr."""
+def train(shared, tmp_path):
+    """`run` into a folder of the test's own."""
+    return lambda *arguments, output="prior": run(shared, tmp_path / output, *arguments)
 
-    def train(*arguments, output="prior"):
-        given = [*NETWORK, "--batch_size=4", "--max_steps=6", f"--images={shared / 'pictures'}", *map(str, arguments)]
-        capsys.readouterr()
-        with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(shared / "cache")}):
-            try:
-                code = main([f"--output_dir={tmp_path / output}", *given])
-            finally:
-                jax.config.update("jax_compilation_cache_dir", None)
-                jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-        return code, capsys.readouterr().err.splitlines()
 
-    return train
+FINISHED = ["--log_every=2", "--heldout_every=3", "--samples_every=3", "--save_every=6"]
+FINISHED += ["--terms=Mine alone.", "--data=Clouds", "--stored_dtype=bfloat16"]
+
+
+@pytest.fixture(scope="module")
+def finished(shared):
+    """(the folder of a finished prior, what its training told)."""
+    code, lines = run(shared, shared / "finished", *FINISHED)
+    assert code == 0, lines
+    return shared / "finished", lines
 
 
 def records(output):
@@ -60,42 +78,48 @@ def undisturbed(shared):
     return shared / "undisturbed"
 
 
-def test_a_folder_of_pictures_becomes_a_prior_that_restores(train, tmp_path):
-    code, lines = train("--log_every=2", "--terms=Mine alone.", "--data=Clouds", "--stored_dtype=bfloat16")
-    assert code == 0 and lines[-1] == f"finished: {tmp_path / 'prior'}, 24 images in 6 steps", lines
-    prior = load_prior(tmp_path / "prior")
+def test_a_folder_of_pictures_becomes_a_prior_that_restores(finished):
+    output, lines = finished
+    assert lines[-1] == f"finished: {output}, 24 images in 6 steps"
+    prior = load_prior(output)
     assert prior.image_shape == (8, 8, 3) and prior.prediction == "v_prediction"
     restored = restore(Blind(prior, max_iterations=2), np.zeros((1, 8, 8, 3), np.float32))
     assert np.isfinite(restored.images).all()
-    card = read_card(tmp_path / "prior")
+    card = read_card(output)
     assert (card.data, card.terms, card.images_seen, card.began_from) == ("Clouds", "Mine alone.", 24, "")
     assert card.settings["batch_size"] == 4 and card.settings["weighting"] == "plain"
     assert card.heldout.step == 6 and card.heldout.images == 1 and card.heldout.t == (50, 100, 200, 400, 600, 800)
-    assert "Mine alone." in (tmp_path / "prior" / "README.md").read_text()
+    assert "Mine alone." in (output / "README.md").read_text()
 
 
-def test_what_it_tells(train, tmp_path):
-    code, lines = train("--log_every=2", "--heldout_every=3", "--samples_every=3", "--save_every=6")
-    assert code == 0
-    told = records(tmp_path / "prior")
+def test_what_it_tells(finished):
+    output, lines = finished
+    told = records(output)
     course = [record for record in told if "loss" in record]
     assert [record["step"] for record in course] == [1, 2, 4, 6]
     assert course[-1]["images_seen"] == 24 and course[-1]["learning_rate"] > 0 and course[-1]["images_per_second"] > 0
     assert [record["step"] for record in told if "heldout" in record] == [3, 6]
-    assert sorted((tmp_path / "prior.training" / "samples").iterdir()) == [
+    training = Path(f"{output}.training")
+    assert sorted((training / "samples").iterdir()) == [
         Path(record["samples"]) for record in told if "samples" in record
     ]
     assert any(line.startswith("step 2 of 6: loss ") and line.endswith(" left") for line in lines)
     assert any(line.startswith("step 3: held-out error of the noise") for line in lines)
-    assert list((tmp_path / "prior.training" / "tensorboard").iterdir())
+    assert list((training / "tensorboard").iterdir())
 
 
-def test_a_finished_training_is_left_alone(train, tmp_path):
-    assert train()[0] == 0
-    before = (tmp_path / "prior" / "README.md").stat()
-    code, lines = train()
+def test_a_finished_training_is_left_alone(finished, shared):
+    output, _ = finished
+    before = (output / "README.md").stat()
+    code, lines = run(shared, output, *FINISHED)
     assert code == 0 and lines[-1].startswith("finished")
-    assert (tmp_path / "prior" / "README.md").stat() == before
+    assert (output / "README.md").stat() == before
+
+
+def test_another_training_is_not_gone_on_with(finished, shared):
+    code, lines = run(shared, finished[0], *FINISHED, "--batch_size=2")
+    assert code == 2
+    assert "--batch_size=2: the training in" in lines[-1] and "has 4; give the same settings to go on" in lines[-1]
 
 
 def test_it_learns(train, tmp_path):
@@ -105,35 +129,45 @@ def test_it_learns(train, tmp_path):
     assert np.mean(losses[-50:]) < 0.7 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("arguments", [[], ["--prediction=epsilon"], ["--image_size=8", "--dtype=bfloat16"]])
-def test_goes_on_from_another_checkpoint(train, tmp_path, arguments):
-    save_prior(tmp_path / "given", tiny_prior())
+@pytest.mark.parametrize("arguments", [[], ["--prediction=epsilon", "--image_size=8", "--dtype=bfloat16"]])
+def test_goes_on_from_another_checkpoint(tmp_path, arguments):
+    begun = random_prior(ONE_LEVEL)
+    save_prior(tmp_path / "given", begun)
     write_pictures(tmp_path / "larger", size=(16, 16))
-    given = ["diip_jax.train", f"--images={tmp_path / 'larger'}", f"--init_from={tmp_path / 'given'}"]
-    code = main([*given[1:], "--batch_size=4", "--max_steps=1", f"--output_dir={tmp_path / 'prior'}", *arguments])
+    given = [f"--images={tmp_path / 'larger'}", f"--init_from={tmp_path / 'given'}"]
+    code = main([*given, "--batch_size=4", "--max_steps=1", f"--output_dir={tmp_path / 'prior'}", *arguments])
     assert code == 0
     prior = load_prior(tmp_path / "prior")
-    assert prior.model.block_channels == TINY.block_channels
+    assert prior.model.block_channels == ONE_LEVEL.block_channels
+    assert prior.model.image_size == (8 if "--image_size=8" in arguments else 16)
     assert prior.prediction == ("epsilon" if "--prediction=epsilon" in arguments else "v_prediction")
     assert read_card(tmp_path / "prior").began_from.startswith("given (")
     # One step of a rate that has hardly begun to rise: the weights are still nearly those of the checkpoint.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), prior.params, tiny_prior().params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), prior.params, begun.params)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, shared, undisturbed, number):
+def test_a_training_that_is_ended_again_and_again_comes_to_the_same_weights(tmp_path, shared, undisturbed):
+    """By signals, and by a limit on the size of files: whatever library meets it first, the state before is whole."""
     given = [f"--images={shared / 'pictures'}", f"--output_dir={tmp_path / 'prior'}"]
-    process = start(shared / "cache", *given)
-    wait_for(process, "step 27 of")
-    process.send_signal(number)
-    _, told = process.communicate()
-    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    if number != signal.SIGKILL:
-        assert told.splitlines()[-1].endswith("the same command goes on from there")
+    ends = (13, signal.SIGTERM, 143), (27, signal.SIGKILL, -9), (44, signal.SIGINT, 130), (50, None, 2)
+    for step, number, code in ends:
+        process = start(shared / "cache", *given)
+        begun = wait_for(process, f"step {step} of")
+        assert any("goes on from step " in line for line in begun) == (step != 13)
+        if number is None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (10_000, 10_000))
+        else:
+            process.send_signal(number)
+        _, told = process.communicate()
+        assert process.returncode == code, told
+        if code > 100:
+            assert told.splitlines()[-1].endswith("the same command goes on from there")
+        if code == 2:
+            assert len([line for line in told.splitlines() if line.startswith("diip_jax.train: error: ")]) == 1, told
         load_prior(tmp_path / "prior")
     process = start(shared / "cache", *given)
     _, told = process.communicate()
-    assert process.returncode == 0 and "goes on from step " in told, told
+    assert process.returncode == 0 and "goes on from step 4" in told, told
     assert sha256_of(tmp_path / "prior") == sha256_of(undisturbed)
     steps = [record["step"] for record in records(tmp_path / "prior") if "loss" in record]
     assert steps == list(range(1, STEPS + 1))
@@ -141,9 +175,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, shared, u
 
 def test_devices_and_processes_train_alike(tmp_path, shared, undisturbed):
     given = [f"--images={shared / 'pictures'}", "--max_steps=20"]
-    alone = start(shared / "cache", *given, f"--output_dir={tmp_path / 'one'}", devices=1)
-    told_alone = alone.communicate()[1]
-    assert alone.returncode == 0, told_alone
+    code, told_alone = run(shared, tmp_path / "one", *SETTINGS, "--max_steps=20")
+    assert code == 0, told_alone
     together = [f"--output_dir={tmp_path / 'two'}", f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     processes = [start(shared / "cache", *given, *together, f"--process_id={n}", devices=1) for n in range(2)]
     told = [process.communicate()[1] for process in processes]
@@ -160,33 +193,18 @@ def test_devices_and_processes_train_alike(tmp_path, shared, undisturbed):
 
 
 def test_a_full_disk_is_one_line_and_the_last_state_is_kept(train, tmp_path, monkeypatch):
-    assert train("--save_every=2", "--max_steps=20", "--log_every=5", output="undisturbed")[0] == 0
+    assert train("--save_every=2", "--max_steps=8", "--log_every=5", output="undisturbed")[0] == 0
     free = iter([10**9, 10**9, 1000])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: mock.Mock(free=next(free)))
-    code, lines = train("--save_every=2", "--max_steps=20", "--log_every=5")
+    code, lines = train("--save_every=2", "--max_steps=8", "--log_every=5")
     assert code == 2 and len([line for line in lines if "error" in line]) == 1
     assert "the state of step 6 cannot be written (0 MB are free of " in lines[-1]
     assert lines[-1].endswith("that of step 4 is kept; make room, and run the same command to go on")
     monkeypatch.undo()
-    code, lines = train("--save_every=2", "--max_steps=20", "--log_every=5")
+    code, lines = train("--save_every=2", "--max_steps=8", "--log_every=5")
     assert code == 0 and any("goes on from step 4" in line for line in lines)
     once, twice = (load_prior(tmp_path / name).provenance.params_sha256 for name in ("undisturbed", "prior"))
     assert once == twice
-
-
-def test_what_cannot_be_written_leaves_the_last_state(tmp_path, shared):
-    """A limit on the size of files: whatever library meets it first, the state before is whole."""
-    given = [f"--images={shared / 'pictures'}", f"--output_dir={tmp_path / 'prior'}"]
-    process = start(shared / "cache", *given)
-    wait_for(process, "step 30 of")
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (10_000, 10_000))
-    _, told = process.communicate()
-    assert process.returncode == 2, told
-    assert len([line for line in told.splitlines() if line.startswith("diip_jax.train: error: ")]) == 1, told
-    load_prior(tmp_path / "prior")
-    process = start(shared / "cache", *given)
-    _, told = process.communicate()
-    assert process.returncode == 0 and "goes on from step 20" in told, told
 
 
 def test_a_loss_that_is_not_finite_ends_it(train, tmp_path):
@@ -196,28 +214,16 @@ def test_a_loss_that_is_not_finite_ends_it(train, tmp_path):
     load_prior(tmp_path / "prior")
 
 
-def test_unusable_pictures_are_told_of_and_left_out(train, tmp_path):
+def test_unusable_pictures_are_left_out_and_held_out_ones_may_be_ones_own(train, tmp_path):
     folder = write_pictures(tmp_path / "mixed")
     (folder / "04.png").write_bytes(b"no picture")
     (folder / "05.png").write_bytes(b"")
-    code, lines = train(f"--images={folder}")
-    assert code == 0
+    np.savez(tmp_path / "judge.npz", images=uint8_images(5, side=8))
+    code, lines = train(f"--images={folder}", f"--heldout={tmp_path / 'judge.npz'}", "--heldout_count=3")
+    assert code == 0 and "12 pictures to train on, 3 to judge by" in lines[0]
     left_out = sorted(line for line in lines if line.endswith("left out"))
     assert len(left_out) == 2 and "04.png: is not an image" in left_out[0] and "05.png: is empty" in left_out[1]
-
-
-def test_held_out_pictures_of_ones_own(train, tmp_path):
-    np.savez(tmp_path / "judge.npz", images=uint8_images(5, side=8))
-    code, lines = train(f"--heldout={tmp_path / 'judge.npz'}", "--heldout_count=3")
-    assert code == 0 and "12 pictures to train on, 3 to judge by" in lines[0]
     assert read_card(tmp_path / "prior").heldout.images == 3
-
-
-def test_another_training_is_not_gone_on_with(train):
-    assert train()[0] == 0
-    code, lines = train("--batch_size=2")
-    assert code == 2
-    assert "--batch_size=2: the training in" in lines[-1] and "has 4; give the same settings to go on" in lines[-1]
 
 
 def test_mistakes_are_one_line(train, tmp_path, shared):

@@ -44,7 +44,8 @@ def command(*arguments: object) -> list[str]:
 
 def start(cache: Path, *arguments: object, devices: int = 2) -> subprocess.Popen[str]:
     """The command in a process of its own, on so many devices; its lines come on stderr."""
-    xla = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+    xla = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    xla += f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": xla, "XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(command(*arguments), env=environment, stderr=subprocess.PIPE, text=True)
 
