@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from command_line import picture, pixels, record, run
 from picture_files import p3_profile, png_16
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from diip_jax import metrics, report
 from diip_jax.image_reading import read_image
