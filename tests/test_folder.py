@@ -98,3 +98,13 @@ print(got)
     told = [int(process.communicate()[0]) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0] and sum(told) > 10
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_taken_away_and_nothing_else(tmp_path):
+    (tmp_path / ".0123456789abcdef.tmp").touch()
+    kept = [tmp_path / name for name in (".0123.tmp", "0123456789abcdef.tmp", "x.png", ".hidden")]
+    for path in kept:
+        path.touch()
+    module.without_leftovers(tmp_path)
+    module.without_leftovers(tmp_path / "none")
+    assert set(tmp_path.iterdir()) == set(kept)

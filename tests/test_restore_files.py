@@ -124,8 +124,8 @@ def test_interrupted_run_resumes(capsys, tmp_path, three, monkeypatch):
     """What has ended is written, though the interrupt comes before that."""
     usual = module._Work._ended
 
-    def interrupted(work, one):
-        usual(work, one)
+    def interrupted(work, one, at_once):
+        usual(work, one, at_once)
         raise KeyboardInterrupt
 
     out = tmp_path / "out"

@@ -34,7 +34,7 @@ from diip_jax.launch.requests import Kind, existing, identity, kinds_of
 from diip_jax.launch.restore_files import restore_files
 from diip_jax.launch.setup import prior_of, run_of, suited
 from diip_jax.prior import CheckpointError
-from diip_jax.run.folder import FolderTaken, held
+from diip_jax.run.folder import FolderTaken, held, without_leftovers
 from diip_jax.run.shards import Shard, shard_named
 from diip_jax.run.store import StoreError, leased
 from diip_jax.run.summary import Summary
@@ -127,10 +127,13 @@ def _restore(
             runs = [dataclasses.replace(run, skip_existing=True) for run in runs]
         together = shard.count > 1 or jax.process_count() > 1 or values.share_output
         with (
-            _folder(files, output_dir, identity(kinds, runs, prior), together, console),
+            _folder(files, output_dir, identity(kinds, runs, prior), together, console) as alone,
             _watching(values.watch, jobs, most, console),
             summary.ending(),
         ):
+            if alone:
+                for folder in {job.folder for job in jobs}:
+                    without_leftovers(folder)
             if values.engine == "ray":
                 restore_with_ray(kinds, jobs, most.batch_size, values.ray_actors, console, summary, files)
             else:
@@ -158,16 +161,19 @@ def _choose_prior(kinds: Sequence[Kind], paths: Sequence[Path], console: Console
 
 
 @contextlib.contextmanager
-def _folder(files: Files, folder: Path, run: str, together: bool, console: Console) -> Iterator[None]:
-    """The folder of the outputs is this run's inside, or also that of others that do the same."""
+def _folder(files: Files, folder: Path, run: str, together: bool, console: Console) -> Iterator[bool]:
+    """The folder of the outputs is this run's inside, or also that of others that do the same.
+
+    Yields whether it is a folder of this machine that no other run writes to.
+    """
     if files.output is not None:
         with leased(files.output.store, run, together):
-            yield
+            yield False
         return
     with held(folder, run, together) as locked:
         if not locked:
             console.line(f"{folder}: this storage has no locks; see that no other run writes here")
-        yield
+        yield locked and not together
 
 
 @contextlib.contextmanager

@@ -81,7 +81,10 @@ class Outputs:
         return _as_path(self.address(path))
 
     def listed(self, folder: str) -> dict[str, bool] | None:
-        """Names in a folder, relative to this one, and whether they are folders; None where there is no such folder."""
+        """Names in a folder, relative to this one, and whether they are folders; None where there is no such folder.
+
+        Raises OSError where there can be no output folder of this name, or it may not be read.
+        """
         if folder not in self._folders:
             self._folders[folder] = self._list(folder)
         return self._folders[folder]
@@ -93,6 +96,8 @@ class Outputs:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError:
+            if not folder:
+                raise  # nothing can be written at all
             return {}  # said where it is to be written
 
     def holds(self, path: Path) -> bool:

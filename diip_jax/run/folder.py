@@ -4,11 +4,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 NAME = ".diip_jax.lock"
+_LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.tmp")
 # How long another run may take from having the folder alone to sharing it.
 _PATIENCE = 2.0
 
@@ -46,6 +48,15 @@ def held(folder: Path, run: str, shared: bool) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (folder / NAME).unlink(missing_ok=True)
         os.close(file)
+
+
+def without_leftovers(folder: Path) -> None:
+    """Takes away what writers left that were killed (`diip_jax.images.write_bytes`); nobody may be writing there."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _LEFTOVER.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry)
 
 
 def _locked(path: Path, run: str, shared: bool) -> int:
