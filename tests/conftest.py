@@ -1,5 +1,6 @@
 """What every test runs under: the CPU, and every jaxtyping annotation checked by beartype."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -41,6 +42,11 @@ def programs_of_a_module():
     import jax
 
     jax.clear_caches()
+    gc.collect()
+    # What is free again goes back to the system, where the C library can be told so.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture(scope="session")

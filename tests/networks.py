@@ -72,6 +72,7 @@ def unchecked(cls, **values):
     return self
 
 
+@functools.cache
 def images(n: int, side: int = 16, seed: int = 1) -> jax.Array:
     """Smooth-ish images in [-1, 1], `[n, side, side, 3]` float32."""
     return jnp.tanh(jax.random.normal(jax.random.key(seed), (n, side, side, 3)))

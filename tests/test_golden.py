@@ -18,13 +18,18 @@ def stored():
         return dict(file)
 
 
+# Twelve cases of thirteen are within 4e-6, most of them to the bit. With a mask single pixels (0.5 %) are up to 2.5e-5
+# off: an optimisation enlarges the last bits, in which XLA rounds a program otherwise when the arithmetic around it is
+# another.
+LOOSER = {"bird_mask": 5e-5}
+
+
 @pytest.mark.parametrize("name", cases())
 def test_a_restoration_is_that_of_version_0_1(stored, name):
     for key, value in restored(*cases()[name]).items():
+        expected = stored[f"{name}/{key}"]
         if key == "images":
-            # Every image is within 1e-5 but for single pixels: an optimisation enlarges the last bits, in which XLA
-            # rounds a program otherwise when the arithmetic around it is another.
-            np.testing.assert_allclose(value, stored[f"{name}/{key}"], atol=5e-5)
-            assert np.mean(np.abs(value - stored[f"{name}/{key}"]) > 1e-5) < 0.02
+            np.testing.assert_allclose(value, expected, rtol=0, atol=LOOSER.get(name, 1e-5))
+            assert np.mean(np.abs(value - expected) > 1e-5) < 0.02
         else:
-            np.testing.assert_array_equal(value, stored[f"{name}/{key}"])
+            np.testing.assert_array_equal(value, expected)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,3 +91,10 @@ def test_an_operator_of_ones_own_may_see_gaps():
 def test_values_between_the_levels_of_8_bits_are_left_alone():
     y = np.asarray(images(2))
     assert inputs.observed(Identity(), y, None)[0].tobytes() == y.tobytes()
+
+
+def test_the_key_of_a_sample_is_the_same_for_every_image():
+    keys = jax.random.key_data(inputs.image_keys(uint8_images(3), 7, samples=2)).reshape(3, 2, -1)
+    np.testing.assert_array_equal(keys, keys[:1].repeat(3, axis=0))
+    assert (keys[0, 0] != keys[0, 1]).any()
+    np.testing.assert_array_equal(jax.random.key_data(inputs.image_keys(uint8_images(1), 7)), keys[0, :1])

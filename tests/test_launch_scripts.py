@@ -48,13 +48,19 @@ def program(tmp_path):
     return program
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the processes of this file keep what they compile, for one another."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path, cache):
     """Runs a script of launch/ in an empty folder, with these arguments and variables."""
 
     def script(name, *arguments, **variables):
         path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        known = {"PATH": path, "PYTHON": sys.executable, "XDG_CACHE_HOME": str(tmp_path / "cache"), **variables}
+        known = {"PATH": path, "PYTHON": sys.executable, "XDG_CACHE_HOME": str(cache), **variables}
         return subprocess.run(
             ["bash", FOLDER / name, *map(str, arguments)],
             env=os.environ | known,

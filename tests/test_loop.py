@@ -39,6 +39,14 @@ class Tanh(Generator):
         return to_sphere(u) if self.sphere else u
 
 
+@plug()
+class Noisy(Tanh):
+    """With noise that is drawn anew for every iterate."""
+
+    def __call__(self, u, key):
+        return super().__call__(u, key) + 0.1 * jax.random.normal(key, u.shape)
+
+
 @plug(data=("threshold",))
 class Below(Rule):
     """A rule of a user's own."""
@@ -246,3 +254,12 @@ def test_first_variables_may_be_given(y):
 
 def test_identity_has_nothing_to_learn(y):
     assert jax.tree.leaves(_run(_problem(operator=Identity()), y).eta) == []
+
+
+def test_every_iterate_has_a_key_of_its_own(y):
+    def first_value(seen, args):
+        return seen.image[0, 0, 0]
+
+    still = _problem(generator=Noisy(), optimizer=opt(optax.sgd, 1e-30))
+    values = np.asarray(_run(still, y, save=(first_value,)).traces["first_value"])
+    assert values.shape == (3, 12) and len(np.unique(values)) == 36
