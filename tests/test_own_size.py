@@ -24,7 +24,7 @@ def local(tmp_path_factory):
 
 
 def restored(capsys, folder, local, *more):
-    flags = [local, "--method=blind", "--stride=0", "--max_iterations=2", f"--output_dir={folder}", *more]
+    flags = [local, "--method=blind", "--max_iterations=2", f"--output_dir={folder}", *more]
     return run(capsys, *flags)
 
 

@@ -103,10 +103,15 @@ def _restore(
     if missed is not None and jax.process_index() == 0:
         console.note(missed)
     output_dir = files.output_dir(values.output_dir)
+    outputs = files.outputs(output_dir)
+    try:
+        outputs.listed("")
+    except OSError as error:
+        raise ImageError(output_dir, f"cannot be used ({error.strerror}); choose another --output_dir") from error
     runs = [run_of(kind.values, kind.method, prior, kernel, output_dir) for kind in kinds]
     # Names are given as by the kind of run that leaves most files: no output of another kind lies on another one.
     most = max(runs, key=lambda run: len(run.estimates))
-    every_job, name_errors = plan_jobs(paths, most, files.outputs(output_dir), reference, mask)
+    every_job, name_errors = plan_jobs(paths, most, outputs, reference, mask)
     every_job, every_error = _part(shard, every_job, [*errors, *name_errors], output_dir)
     jobs, refused = distribute.share(every_job), distribute.share(every_error)
     summary.images = len(jobs) + len(refused)
