@@ -26,6 +26,7 @@ from diip_jax.launch.failures import DiskFull
 from diip_jax.launch.files import Files
 from diip_jax.launch.flag_table import define_flags, help_text
 from diip_jax.launch.known_data import read_kernel
+from diip_jax.launch.outputs import Outputs
 from diip_jax.launch.plan import Job, Run, plan_jobs
 from diip_jax.launch.processes import check_same_inputs, meeting
 from diip_jax.launch.program_cache import keep_compiled_programs
@@ -103,11 +104,7 @@ def _restore(
     if missed is not None and jax.process_index() == 0:
         console.note(missed)
     output_dir = files.output_dir(values.output_dir)
-    outputs = files.outputs(output_dir)
-    try:
-        outputs.listed("")
-    except OSError as error:
-        raise ImageError(output_dir, f"cannot be used ({error.strerror}); choose another --output_dir") from error
+    outputs = _outputs(files, output_dir)
     runs = [run_of(kind.values, kind.method, prior, kernel, output_dir) for kind in kinds]
     # Names are given as by the kind of run that leaves most files: no output of another kind lies on another one.
     most = max(runs, key=lambda run: len(run.estimates))
@@ -238,6 +235,15 @@ def _summary(summary: Summary, every_job: Sequence[Job], files: Files) -> str:
     recorded = sum(job.output(".json").is_file() for job in every_job)
     process = f"process {jax.process_index()} of {jax.process_count()}"
     return f"{process}: {text}; {recorded} of all {len(every_job)} images have a record"
+
+
+def _outputs(files: Files, output_dir: Path) -> Outputs:
+    outputs = files.outputs(output_dir)
+    try:
+        outputs.listed("")
+    except OSError as error:
+        raise ImageError(output_dir, f"cannot be used ({error.strerror}); choose another --output_dir") from error
+    return outputs
 
 
 def _check_folder(folder: Path) -> None:
