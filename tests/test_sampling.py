@@ -57,6 +57,14 @@ def test_levels_fall_and_stay_at_the_last(prior):
     assert (np.diff(t) < 0).all()
 
 
+def test_a_single_step_is_at_the_last_level(prior):
+    u = jnp.full((8, 8, 3), 0.1)
+    one = CorrectedSampling(prior, steps=1, first_level=2.0, last_level=0.02)
+    many = CorrectedSampling(prior, steps=3, first_level=2.0, last_level=0.02)
+    at = [g.apply(u, u, jax.random.key(0), jnp.int32(k))[0] for g, k in ((one, 0), (many, 2))]
+    np.testing.assert_array_equal(*at)
+
+
 def test_a_replacement_is_the_step_to_the_least_of_a_mean_of_squares():
     transformation = replacement(1.0)
     u, target = jnp.full((4, 4), 7.0), jnp.arange(16.0).reshape(4, 4)

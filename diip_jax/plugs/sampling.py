@@ -27,7 +27,7 @@ class CorrectedSampling(Generator):
         prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
         steps: how many levels there are; later iterates stay at the last one.
         first_level, last_level: sigma of the first and of the last, noise over the image's range [-1, 1]; those between
-            are in geometric progression. Each is the nearest that the prior has a timestep for.
+            are in geometric progression, and a single step is at the last one. Each is the nearest that the prior has a timestep for.
 
     Raises:
         ValueError: no steps, or a level that is not above 0.
@@ -69,7 +69,8 @@ class CorrectedSampling(Generator):
 
     def _levels(self, k: Count) -> tuple[Any, Any]:
         """(timestep, sigma) of an iterate."""
-        t = timesteps_of(self.prior, np.geomspace(self.first_level, self.last_level, self.steps))
+        # From the last one up: a single step is the last one.
+        t = timesteps_of(self.prior, np.geomspace(self.last_level, self.first_level, self.steps)[::-1])
         alpha_bar = np.asarray(self.prior.schedule.alpha_bar, np.float64)[t]
         sigma = np.sqrt((1 - alpha_bar) / alpha_bar)
         return jnp.asarray(t, jnp.int32)[k], jnp.asarray(sigma, jnp.float32)[k]
