@@ -27,7 +27,8 @@ class CorrectedSampling(Generator):
         prior: a `Prior`, or another `diip_jax.ddim.Denoiser`.
         steps: how many levels there are; later iterates stay at the last one.
         first_level, last_level: sigma of the first and of the last, noise over the image's range [-1, 1]; those between
-            are in geometric progression, and a single step is at the last one. Each is the nearest that the prior has a timestep for.
+            are in geometric progression, and a single step is at the last one. Each is the nearest that the prior has a
+            timestep for.
 
     Raises:
         ValueError: no steps, or a level that is not above 0.
