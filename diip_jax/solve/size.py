@@ -41,7 +41,7 @@ def usual_size(
     """How many (image, sample) pairs are to be restored at once, on all devices together.
 
     CPU: one for each device, which is a core (`diip_jax.distribute.use_every_core`). Images of a device are computed
-    one after the other there, so that more of them gain nothing; where the copies of the prior would take more than a
+    one after the other there, whatever their number; where the copies of the prior would take more than a
     quarter of the memory, fewer devices take part. Accelerator, each:
 
     1. 8, or its share of the images if that is less.
