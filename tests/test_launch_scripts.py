@@ -110,7 +110,9 @@ def test_several_processes(script, tmp_path, three):
 
 
 def test_the_worst_of_several_processes_counts(script, tmp_path, three):
-    done = script("several_processes.sh", *three, "--stride=7", f"--checkpoint={checkpoint()}", PROCESSES="2")
+    done = script(
+        "several_processes.sh", *three, "--method=diip", "--stride=7", f"--checkpoint={checkpoint()}", PROCESSES="2"
+    )
     assert done.returncode == 2
     assert done.stdout.count("--stride=7: expected a divisor") == 2
 

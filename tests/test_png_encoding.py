@@ -54,7 +54,7 @@ def test_profile_facts_and_text():
 
 
 def test_a_png_is_whole_or_not():
-    data = encoded_16_bits(np.arange(60, dtype=np.uint16).reshape(4, 5, 3), icc=None, exif=None, software="x")
+    data = encoded_16_bits(np.arange(60, dtype=np.uint16).reshape(4, 5, 3), icc=None, exif=None, xmp=None, software="x")
     assert has_sound_chunks(data) and has_sound_chunks(data + b"more")
     assert not any(has_sound_chunks(data[:length]) for length in range(8, len(data)))
     for at in range(8, len(data)):

@@ -36,7 +36,7 @@ def test_it_runs_from_top_to_bottom(notebook, monkeypatch):
     client.execute()
     said = ["".join(one.text for one in cell.outputs if one.output_type == "stream") for cell in code_cells(again)]
     text = "\n".join(said)
-    assert "noise: 0 iterations, ended by settled" in text and "blur: 120 iterations, ended by budget" in text
+    assert "noise: 0 iterations, ended by settled" in text and "blur: 12 iterations, ended by budget" in text
     assert re.search(r"found: 1\.\d+ pixels", text)  # of 1.5
     gains = [float(number) for number in re.search(r"gain found: \[(.*?)\]", text)[1].split()]
     assert gains == pytest.approx([1.0, 0.8, 0.5], abs=0.12)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from diip_jax import fsdp
-from diip_jax.array_types import Array, Float, Num
+from diip_jax.array_types import Any, Array, Float, Num
 from diip_jax.models.arithmetic import current
 from diip_jax.models.convolution import Padding, convolution, doubled, precision, upsampling_convolution
 
@@ -23,7 +23,7 @@ def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize > 4 else FLOAT32
 
 
-def _in_use(kernel: Array, x: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+def _in_use(kernel: Any, x: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
     """(kernel, x) as the arithmetic has them."""
     kernel, x = jnp.asarray(kernel, dtype), x.astype(dtype)
     mesh = current().mesh
