@@ -1,4 +1,4 @@
-"""The table of photographs in docs/blind.md: photographs at their own size, `Blind` with the bundled prior of photographs.
+"""The table of photographs in docs/blind.md: at their own size, `Blind` with the bundled prior of photographs.
 
     pip install bm3d
     python docs/photographs.py FOLDER_OF_CBSD68 [--count=12] [--tasks=noise,blur,jpeg,clean]
