@@ -77,6 +77,20 @@ def terms_in_words(card: Card | None) -> str:
     return card.terms if card and card.terms else "none are recorded; ask whoever made the checkpoint"
 
 
+def in_words(card: Card | None) -> str:
+    """What a card says of the data, the training and the terms, a line each."""
+    if card is None:
+        return f"terms: {terms_in_words(card)}"
+    lines = [
+        f"data: {' '.join(card.data.split())}",
+        f"seen: {card.images_seen:,} images",
+        f"terms: {terms_in_words(card)}",
+    ]
+    if card.heldout is not None:
+        lines.insert(2, f"held-out error of the noise: {card.heldout.mean:.5f}")
+    return "\n".join(lines)
+
+
 def markdown(name: str, card: Card, facts: Mapping[str, Any]) -> str:
     """The card for people.
 

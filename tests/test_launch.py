@@ -348,6 +348,14 @@ def test_no_ordinary_picture_warns(capsys, tmp_path):
     assert run(capsys, bright, f"--output_dir={tmp_path / 'alone'}").code == 0
 
 
+def test_the_card_tells_the_data_and_the_terms(capsys):
+    for more, data in ([], "CelebA"), (["--checkpoint=photos"], "Berkeley"):
+        assert launch.main(["--card", *more]) == 0
+        told = capsys.readouterr().out
+        assert data in told and "terms: " in told and "non-commercial" in told
+    assert run(capsys, "--card").out == ["terms: none are recorded; ask whoever made the checkpoint"]
+
+
 def test_the_best_quality_is_the_mean_of_eight(capsys, tmp_path, one):
     def pixels(path):
         with Image.open(path) as picture:

@@ -37,6 +37,7 @@ _HELP: dict[str, dict[str, str]] = {
     },
     "Prior and computation": {
         "checkpoint": "folder that python -m diip_jax.convert wrote; without it the bundled face prior",
+        "card": "say what the prior was trained on and on what terms it may be used; restore nothing",
         "dtype": "of the arithmetic",
         "fsdp": "split the prior's weights over the devices, for one that is too large for each of them: they then "
         "go in step",
@@ -197,6 +198,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_string, "preset", None)
     for name, line in METHOD_HELP.items():
         _define_setting(name, line, values)
+    define(flags.DEFINE_boolean, "card", False)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
 

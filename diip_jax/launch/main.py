@@ -16,6 +16,7 @@ import jax
 from absl import flags
 
 from diip_jax import distribute
+from diip_jax.card import in_words
 from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.configuration import configure_as_usual
 from diip_jax.images import ImageError, check_writable
@@ -34,7 +35,7 @@ from diip_jax.launch.ray_engine import restore_with_ray
 from diip_jax.launch.requests import Kind, existing, identity, kinds_of
 from diip_jax.launch.restore_files import restore_files
 from diip_jax.launch.setup import prior_of, run_of, suited
-from diip_jax.prior import CheckpointError
+from diip_jax.prior import CheckpointError, read_card
 from diip_jax.run.folder import FolderTaken, held, without_leftovers
 from diip_jax.run.shards import Shard, shard_named
 from diip_jax.run.store import StoreError, leased
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str]) -> int:
         positional = values([PROGRAM, *arguments])[1:]
         if values.help:
             say(help_text(values), sys.stdout)
+            return 0
+        if values.card:
+            path = None if values.checkpoint is None else expanded("checkpoint", values.checkpoint)
+            say(in_words(read_card(path)), sys.stdout)
             return 0
         with tempfile.TemporaryDirectory(prefix="diip_jax_", ignore_cleanup_errors=True) as scratch:
             _restore(values, positional, arguments, Files(Path(scratch), values.share_output), console, summary)
