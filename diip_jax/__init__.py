@@ -12,6 +12,7 @@ from diip_jax.ddim_sampling import invert, reverse
 from diip_jax.degradations import corrupt, degrade
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug
+from diip_jax.plugs.corrected_sampling import CorrectedSampling, replacement
 from diip_jax.plugs.generators import DDIM, Generator, UntrainedNetwork, ddim
 from diip_jax.plugs.losses import Cauchy, masked_mse, mse
 from diip_jax.plugs.monitors import psnr
@@ -58,7 +59,6 @@ from diip_jax.plugs.rules import (
     sharpness_peak,
     windowed_moving_variance,
 )
-from diip_jax.plugs.sampling import CorrectedSampling, replacement
 from diip_jax.prior import CheckpointError, Prior, load_prior, save_prior
 from diip_jax.priors import Windowed
 from diip_jax.restore import View, every, restore

@@ -79,16 +79,13 @@ def terms_in_words(card: Card | None) -> str:
 
 def in_words(card: Card | None) -> str:
     """What a card says of the data, the training and the terms, a line each."""
+    terms = f"terms: {' '.join(terms_in_words(card).split())}"
     if card is None:
-        return f"terms: {terms_in_words(card)}"
-    lines = [
-        f"data: {' '.join(card.data.split())}",
-        f"seen: {card.images_seen:,} images",
-        f"terms: {terms_in_words(card)}",
-    ]
+        return terms
+    lines = [f"data: {' '.join(card.data.split())}", f"seen: {card.images_seen:,} images"]
     if card.heldout is not None:
-        lines.insert(2, f"held-out error of the noise: {card.heldout.mean:.5f}")
-    return "\n".join(lines)
+        lines.append(f"held-out error of the noise: {card.heldout.mean:.5f}")
+    return "\n".join([*lines, terms])
 
 
 def markdown(name: str, card: Card, facts: Mapping[str, Any]) -> str:

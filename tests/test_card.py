@@ -3,7 +3,7 @@ import json
 import pytest
 from networks import tiny_prior
 
-from diip_jax.card import Card, HeldOut, markdown, terms_in_words
+from diip_jax.card import Card, HeldOut, in_words, markdown, terms_in_words
 from diip_jax.prior import CheckpointError, load_prior, read_card, save_prior
 
 CARD = Card(
@@ -56,3 +56,10 @@ def test_a_damaged_card_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("diip_jax.prior.read_metadata", lambda path: {"card": {"unknown": 1}})
     with pytest.raises(CheckpointError, match="odd: damaged card"):
         read_card(tmp_path / "odd")
+
+
+def test_in_words_it_is_a_line_each():
+    lines = in_words(CARD).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["data", "seen", "held-out error of the noise", "terms"]
+    assert lines[1] == f"seen: {CARD.images_seen:,} images" and lines[2].endswith(f"{CARD.heldout.mean:.5f}")
+    assert in_words(None) == f"terms: {terms_in_words(None)}"

@@ -95,17 +95,6 @@ def test_blocks_count_from_the_first_pixel():
     assert damage.block_ratio(jnp.zeros((64, 64, 3))) == 1 and damage.block_ratio(jnp.zeros((8, 40, 1))) == 1
 
 
-def test_the_estimate_at_a_level_is_the_least_squares_one(prior):
-    sigma, y = 0.2, noisy(0.2)[0]
-    given = np.asarray(damage.at_noise_level(prior, jnp.asarray(y, jnp.float32), jnp.float32(sigma)))
-    share = (POWER / (POWER + sigma**2))[..., None]
-    exact = np.fft.ifft2(np.fft.fft2(y, axes=(0, 1)) * share, axes=(0, 1)).real
-    error = np.linalg.norm(given - exact) / np.linalg.norm(exact)
-    print(f"relative error {error:.1e}: the timestep is the nearest of a thousand")
-    assert error < 5e-3
-    assert np.mean((given - PICTURES[0]) ** 2) < 0.4 * sigma**2
-
-
 def test_impulses_alone_are_hidden(prior):
     y = PICTURES[0].astype(np.float32)
     hit = np.random.default_rng(1).random(y.shape[:2])

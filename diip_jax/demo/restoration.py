@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import math
 import queue
 import threading
 import time
@@ -16,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from diip_jax.image_reading import ImageError, LoadedImage, decode_image
 from diip_jax.images import Fitted, fit_to_size, unfit
+from diip_jax.launch.loading import bucket, in_channels_of
 from diip_jax.launch.plan import prior_facts
 from diip_jax.launch.setup import SMALL
 from diip_jax.methods import Blind
@@ -23,8 +23,6 @@ from diip_jax.prior import Prior
 from diip_jax.report import image_record
 from diip_jax.restore import Solution, View, every, restore
 from diip_jax.solve.problem import Result
-
-_STEP = 64  # photographs are filled up to multiples of it: few sizes, few programs to compile
 
 
 @dataclass(frozen=True)
@@ -108,18 +106,15 @@ def opened(data: bytes, name: str, priors: Sequence[Prior], limits: Limits) -> U
         )
     loaded = decode_image(io.BytesIO(data), name)
     prior = priors[-1] if max(loaded.size) > SMALL else priors[0]
-    height, width, channels = prior.image_shape
+    height, width, _ = prior.image_shape
     given, notes, policy = loaded, loaded.notes, "fit"
     if prior.local:
         given, policy = _at_most(loaded, limits.side), "keep"
         if given is not loaded:
             notes += (f"reduced to {given.size[1]}x{given.size[0]} pixels",)
-        step = math.lcm(_STEP, prior.size_multiple)
-        height, width = (math.ceil(side / step) * step for side in given.size)
+        height, width = (bucket(side, 1, 0, prior) for side in given.size)
     fitted = fit_to_size(given, height, width, policy)
-    grey = np.array([0.299, 0.587, 0.114], np.float32)
-    y = fitted.rgb if channels == 3 else (fitted.rgb @ grey)[..., None]
-    return Upload(prior, policy, notes, loaded, fitted, y)
+    return Upload(prior, policy, notes, loaded, fitted, in_channels_of(prior, fitted.rgb))
 
 
 def _at_most(image: LoadedImage, side: int) -> LoadedImage:

@@ -38,7 +38,7 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
         reference = placed(reference, 1, margin)
         if reference.content != fitted.content:
             raise ImageError(job.reference, f"has another aspect than {job.path}; give the clean picture of that image")
-        clean = _channels(reference.rgb, prior)
+        clean = in_channels_of(prior, reference.rgb)
     mask = None if job.mask is None else read_mask(job.mask, image, height, width, run.resize)
     # Of the picture at its own size only the facts are needed from here on: a view of one number stands in for it, or a
     # batch of large photographs would fill the memory.
@@ -48,8 +48,8 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
         files.named(job),
         facts,
         fitted,
-        _channels(fitted.rgb, prior),
-        _channels(observed.rgb, prior),
+        in_channels_of(prior, fitted.rgb),
+        in_channels_of(prior, observed.rgb),
         clean,
         mask,
         file_sha256(job.path),
@@ -64,7 +64,7 @@ def bucket(side: int, scale: int, margin: int, prior: Prior) -> int:
     return (math.ceil((scale * side + 2 * margin) / step) * step - 2 * margin) // scale
 
 
-def _channels(rgb: Pixels, prior: Prior) -> Pixels:
+def in_channels_of(prior: Prior, rgb: Pixels) -> Pixels:
     """rgb as it is, or its Rec. 601 grey where the prior has one channel."""
     if prior.model.in_channels == 3:
         return rgb

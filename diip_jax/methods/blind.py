@@ -10,16 +10,16 @@ from typing import Any
 import optax
 
 from diip_jax.plug import check_above, plug
+from diip_jax.plugs.corrected_sampling import CorrectedSampling, replacement
 from diip_jax.plugs.losses import mse
 from diip_jax.plugs.operators.found_damage import FoundDamage
 from diip_jax.plugs.optimizers import opt
 from diip_jax.plugs.rules import Never
-from diip_jax.plugs.sampling import CorrectedSampling, replacement
 from diip_jax.solve.problem import Problem
 
-# The first level of noise, of the range [-1, 1]. A prior that knows what pictures show begins where noise hides all but
-# the coarsest of them. One that knows details alone makes texture up there, and begins lower.
-FIRST_LEVEL, LOCAL_FIRST_LEVEL = 2.4, 0.4
+# The first level of noise of a prior that knows details alone: where others begin, at one that hides all but the
+# coarsest of a picture, it makes texture up.
+_LOCAL_FIRST_LEVEL = 0.4
 
 
 @plug(data=("prior", "rule", "learning_rate", "ridge"))
@@ -46,9 +46,9 @@ class Blind:
     rule: Any = Never()
     learning_rate: Any = 1.0
     ridge: Any = 0.6
-    max_iterations: int = 12
+    max_iterations: int = CorrectedSampling.steps
     first_level: float | None = None
-    last_level: float = 0.03
+    last_level: float = CorrectedSampling.last_level
 
     def __post_init__(self) -> None:
         check_above("learning_rate", self.learning_rate, 0)
@@ -59,7 +59,8 @@ class Blind:
 
     def problem(self) -> Problem:
         """The plugs."""
-        usual = LOCAL_FIRST_LEVEL if getattr(self.prior, "local", False) else FIRST_LEVEL
+        local = getattr(self.prior, "local", False)
+        usual = _LOCAL_FIRST_LEVEL if local else CorrectedSampling.first_level
         first = usual if self.first_level is None else self.first_level
         return Problem(
             generator=CorrectedSampling(self.prior, self.max_iterations, first, self.last_level),

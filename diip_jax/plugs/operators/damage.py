@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.array_types import Any, Array, Bool, Flag, Float, Image, Observed, Scalar
+from diip_jax.plugs.noise_levels import at_noise_level
 from diip_jax.plugs.operators.quantisation import quantisation_scale
 from diip_jax.plugs.operators.spectrum import fit_spectrum
 
@@ -99,19 +100,6 @@ def find_damage(prior: Any, y: Observed) -> Damage:
         blocks=blocks,
         estimate=estimate,
     )
-
-
-def at_noise_level(prior: Any, x: Image, sigma: Scalar) -> Image:
-    """E[x_0 | x_0 + sigma n = x], as the prior has it, in one evaluation; sigma of the range [-1, 1].
-
-    x sqrt(alpha_bar_t) is an x_t of the timestep t whose noise is sigma times its signal; t is the nearest there is.
-    """
-    alpha_bar = np.asarray(prior.schedule.alpha_bar, np.float64)
-    kept = alpha_bar > 1e-4  # the last one of some schedules is 0
-    sigmas = jnp.asarray(np.sqrt((1 - alpha_bar[kept]) / alpha_bar[kept]), jnp.float32)
-    t = jnp.argmin(jnp.abs(jnp.log(sigmas) - jnp.log(jnp.maximum(sigma, 1e-6)))).astype(jnp.int32)
-    x_t = jnp.sqrt(jnp.asarray(alpha_bar[kept], x.dtype)[t]) * x
-    return prior.denoise(x_t[None], t[None], hold_eps=True).x0_hat[0]
 
 
 def block_ratio(error: Image) -> Scalar:

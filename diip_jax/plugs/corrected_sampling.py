@@ -10,6 +10,7 @@ import optax
 from diip_jax.array_types import Count, Image, PRNGKey
 from diip_jax.plug import check_above, plug
 from diip_jax.plugs.generators import Generator
+from diip_jax.plugs.noise_levels import expected_image, nearest_level
 from diip_jax.prior import check_image_shape
 
 
@@ -61,28 +62,12 @@ class CorrectedSampling(Generator):
         return jnp.zeros_like(u)
 
     def apply(self, u: Image, cache: Image, key: PRNGKey, k: Count) -> tuple[Image, Image]:
-        t, sigma = self._levels(jnp.minimum(k, self.steps - 1))
-        noisy = jax.lax.stop_gradient(cache + u) + sigma * jax.random.normal(key, u.shape, u.dtype)
-        x_t = noisy / jnp.sqrt(1 + sigma**2)
-        predicted = self.prior.denoise(x_t[None], t[None], hold_eps=True).x0_hat[0]
-        predicted = jax.lax.stop_gradient(predicted)
-        return predicted + (u - jax.lax.stop_gradient(u)), predicted
-
-    def _levels(self, k: Count) -> tuple[Any, Any]:
-        """(timestep, sigma) of an iterate."""
         # From the last one up: a single step is the last one.
-        t = timesteps_of(self.prior, np.geomspace(self.last_level, self.first_level, self.steps)[::-1])
-        alpha_bar = np.asarray(self.prior.schedule.alpha_bar, np.float64)[t]
-        sigma = np.sqrt((1 - alpha_bar) / alpha_bar)
-        return jnp.asarray(t, jnp.int32)[k], jnp.asarray(sigma, jnp.float32)[k]
-
-
-def timesteps_of(prior: Any, sigma: Any) -> np.ndarray:
-    """The timesteps whose noise is nearest to sigma times their signal, by its logarithm."""
-    alpha_bar = np.asarray(prior.schedule.alpha_bar, np.float64)
-    kept = alpha_bar[alpha_bar > 1e-4]  # the last one of some schedules is 0
-    levels = np.log((1 - kept) / kept) / 2
-    return np.abs(levels - np.log(np.asarray(sigma, np.float64))[..., None]).argmin(axis=-1)
+        asked = np.geomspace(self.last_level, self.first_level, self.steps)[::-1]
+        t, sigma = nearest_level(self.prior, jnp.asarray(asked, jnp.float32)[jnp.minimum(k, self.steps - 1)])
+        noisy = jax.lax.stop_gradient(cache + u) + sigma * jax.random.normal(key, u.shape, u.dtype)
+        predicted = jax.lax.stop_gradient(expected_image(self.prior, noisy, t, sigma))
+        return predicted + (u - jax.lax.stop_gradient(u)), predicted
 
 
 def replacement(rate: Any) -> optax.GradientTransformation:
