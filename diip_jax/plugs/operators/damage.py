@@ -37,8 +37,9 @@ _IMPULSES, _LEAST_IMPULSES = 3.0, 8 * _LEVEL
 _BLOCKS, _PER_BLOCKS = 1.5, 2 * _LEVEL
 # The level that gains most where it is seen: at the standard's steps, and how it grows with them, up to quality 10.
 _AT_STANDARD, _GROWTH, _MOST = 8 * _LEVEL, 0.6, 22 * _LEVEL
-# Standard deviation in pixels below which a blur is not told from a sharp picture.
-_LEAST_BLUR = 0.6
+# Standard deviation in pixels below which a blur is not told from a sharp picture, or from one that was deformed, and
+# the same of a JPEG, of which the prior has taken the most of what looks like it.
+_LEAST_BLUR, _LEAST_OF_JPEG = 0.7, 0.6
 # The spectrum's floor of a picture that has white noise of its own, but not much. Rounding to 8 bits is 0.3 levels, and
 # that of a picture that was enlarged afterwards, whatever its noise was, 0.3 to 0.75.
 _WHITE = (0.8 * _LEVEL, 5 * _LEVEL)
@@ -55,6 +56,8 @@ class Damage(NamedTuple):
             a JPEG the level that serves best.
         believed: whether the blur is to be believed to be the Gaussian: it is no narrow one, and there is a little
             white noise, so that nothing has resampled the picture since.
+        resampled: whether there is less white noise than any camera's picture has, as after an enlargement: the
+            Gaussian then stands for what was averaged and interpolated.
         impulses: whether there are pixels that have nothing to do with the picture.
         hidden: `[H, W]`, which pixels these are.
         blocks: power of jumps across the borders of 8x8 blocks over that elsewhere; 1 without JPEG.
@@ -65,6 +68,7 @@ class Damage(NamedTuple):
     covariance: Float[Array, "2 2"]
     noise: Scalar
     believed: Flag
+    resampled: Flag
     impulses: Flag
     hidden: Bool[Array, "H W"]
     blocks: Scalar
@@ -91,10 +95,12 @@ def find_damage(prior: Any, y: Observed) -> Damage:
     covariance = jax.lax.cond(
         jpeg, lambda: fit_spectrum(jax.lax.stop_gradient(estimate)).covariance, lambda: spectrum.covariance
     )
+    least = jnp.where(jpeg, _LEAST_OF_JPEG, _LEAST_BLUR)
     return Damage(
-        covariance=jnp.where(_largest_variance(covariance) > _LEAST_BLUR**2, covariance, 0),
+        covariance=jnp.where(_largest_variance(covariance) > least**2, covariance, 0),
         noise=noise,
         believed=(floor > _WHITE[0]) & (floor < _WHITE[1]) & ~jpeg & (jnp.trace(covariance) > 2 * _BELIEVED_BLUR**2),
+        resampled=(floor <= _WHITE[0]) & ~jpeg,
         impulses=impulses,
         hidden=hidden,
         blocks=blocks,

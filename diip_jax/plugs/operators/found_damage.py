@@ -11,8 +11,8 @@ from diip_jax.plugs.operators import damage
 from diip_jax.plugs.operators.operator import Guess, PictureOperator
 from diip_jax.plugs.operators.spectral_blur import SpectralBlur, gaussian_kernel
 
-# Share of the ridge.
-_BELIEVED = 1 / 6
+# The ridge's factor where the Gaussian is to be believed, and where it stands for a resampling.
+_BELIEVED, _RESAMPLED = 1 / 6, 2.0
 
 
 @plug(data=("prior", "ridge"))
@@ -26,7 +26,8 @@ class FoundDamage(PictureOperator):
 
     Attributes:
         prior: a `diip_jax.ddim_sampling.Denoiser`.
-        ridge: of `SpectralBlur`; a sixth of it where the Gaussian is to be believed, see `Damage`.
+        ridge: of `SpectralBlur`; a sixth of it where the Gaussian is to be believed, and twice where it stands for a
+            resampling, see `Damage`.
     """
 
     prior: Any
@@ -55,8 +56,8 @@ class FoundDamage(PictureOperator):
         found = damage.find_damage(self.prior, y)
         hidden = found.hidden[..., None].astype(y.dtype)
         of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden}
-        ridge = jnp.where(found.believed, _BELIEVED, 1.0) * self.ridge
-        return {"covariance": found.covariance, "noise": found.noise, "ridge": ridge, **of_picture}
+        trust = jnp.where(found.believed, _BELIEVED, jnp.where(found.resampled, _RESAMPLED, 1.0))
+        return {"covariance": found.covariance, "noise": found.noise, "ridge": trust * self.ridge, **of_picture}
 
     def guess(self, eta: Any, y: Array, args: Any) -> Guess:
         return Guess(eta["estimate"], ~eta["hidden"].any() & (jnp.trace(eta["covariance"]) == 0))

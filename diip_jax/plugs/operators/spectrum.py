@@ -32,9 +32,10 @@ _ALPHA = (2.6, 0.2)
 # How much more or less contrast than on average a picture has in a sector at all frequencies (hair falls, horizons
 # lie): standard deviation of its logarithm. A blur shows in how power falls, not in how much there is.
 _DIRECTIONS = 0.8
-# A blur is a claim that needs evidence: weight of the trace of S in the cost, and the variance in px^2 below which an
-# axis of S is taken for the picture's own direction rather than a blur.
-_PRIOR, _DOUBT = 2.0, 0.2
+# A blur is a claim that needs evidence: weight of the trace of S in the cost, and the trace in px^2 at which a wide blur
+# needs half the most that any does. Below a variance of so many px^2 an axis of S is taken for the picture's own
+# direction rather than a blur.
+_PRIOR, _WIDE, _DOUBT = 2.0, 3.0, 0.2
 _ITERATIONS = 400
 
 
@@ -94,10 +95,11 @@ def fit_spectrum(y: Observed) -> SpectralFit:
         amplitude = p[0] + jnp.tile(p[6:], len(_MISFIT))
         signal = amplitude - p[1] * (bins.log_frequency - np.log(0.1)) - 4 * np.pi**2 * variances @ bins.squares
         misfit = jnp.sum(bins.weight * (powers - jnp.logaddexp(signal, p[5])) ** 2)
+        trace = jnp.sum(p[2:5] ** 2)
         return (
             misfit
             + ((p[1] - _ALPHA[0]) / _ALPHA[1]) ** 2
-            + _PRIOR * jnp.sum(p[2:5] ** 2)
+            + _PRIOR * trace / (1 + trace / _WIDE)
             + jnp.sum(p[6:] ** 2) / _DIRECTIONS**2
         )
 
@@ -116,7 +118,7 @@ def fit_spectrum(y: Observed) -> SpectralFit:
         p, _ = jax.lax.fori_loop(0, _ITERATIONS, step, (first, adam.init(first)))
         return p, cost(p)
 
-    found, costs = jax.vmap(descend)(jnp.array([0.3, 1.0, 1.8], jnp.float32))
+    found, costs = jax.vmap(descend)(jnp.array([0.3, 1.0, 1.8, 3.0], jnp.float32))
     p = found[jnp.argmin(costs)]
     factor = jnp.array([[p[2], 0], [p[3], p[4]]])
     return SpectralFit(_doubted(factor @ factor.T), jnp.exp(p[5]), p[1])
