@@ -62,4 +62,4 @@ def stopping(*names: str) -> dict[str, Mapping[str, Any]]:
 DIIP = Entry("DIIP", always(DIIPSettings(stride=200)), stopping("robust", "combined", "paper"))
 
 # The default, as it is.
-BLIND = Entry("Blind", always(BlindSettings()), stopping("budget"))
+BLIND = Entry("Blind", always(BlindSettings()), stopping("budget"), 64)
