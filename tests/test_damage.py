@@ -73,6 +73,14 @@ def test_a_blur_is_found(find):
     np.testing.assert_allclose(np.sqrt(found.covariance[:, [0, 1], [0, 1]]).mean(), 1.5, rtol=0.2)
 
 
+def test_white_noise_tells_a_blurred_picture_from_an_enlarged_one(find):
+    wide = [blurred(p, 2.25 * np.eye(2)) for p in PICTURES]
+    grainy = [p + 2.5 / 127.5 * np.random.default_rng(n).standard_normal(p.shape) for n, p in enumerate(wide)]
+    smooth, real = find(wide), find(grainy)
+    assert smooth.resampled.all() and not smooth.believed.any()
+    assert real.believed.all() and not real.resampled.any()
+
+
 def test_impulses_are_not_taken_for_noise(find):
     hit = np.random.default_rng(0).random((SIDE, SIDE))
     found = find([np.where((hit < 0.03)[..., None], -1.5, np.where((hit > 0.97)[..., None], 1.5, p)) for p in PICTURES])

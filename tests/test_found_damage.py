@@ -39,6 +39,14 @@ def test_a_blur_leaves_something_to_invert(operator):
     np.testing.assert_allclose(operator(eta, x, None) - n, SpectralBlur(0.3)(eta, x, None), atol=1e-6)
 
 
+def test_how_far_the_blur_is_inverted_depends_on_what_made_it(operator):
+    wide = blurred(PICTURES[0], 2.25 * np.eye(2))
+    grain = np.random.default_rng(0).standard_normal(wide.shape)
+    # Enlarged, or as smooth as if it were; a camera's; and one in which noise hides which.
+    ridges = [start(operator, wide + sigma * grain)[0]["ridge"] for sigma in (0, 2.5 / 127.5, 12 / 127.5)]
+    np.testing.assert_allclose(ridges, [1.2, 0.1, 0.6], rtol=1e-5)
+
+
 def test_nothing_of_it_is_learned(operator):
     eta, _, y = start(operator, noisy(0.2)[0])
     gradient = jax.grad(lambda eta: jnp.sum(operator(eta, y, None) ** 2))(eta)

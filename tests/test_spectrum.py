@@ -45,6 +45,12 @@ def test_the_width_of_a_blur_is_found(sigma):
     assert found.std() < 0.2 * sigma
 
 
+def test_a_wide_blur_is_found_under_noise_that_hides_all_but_the_coarsest_frequencies():
+    found = np.sqrt(np.linalg.eigvalsh(np.asarray(fits(9 * np.eye(2), 0.1).covariance)))
+    print(f"blur 3 px, noise 0.1: found {found.mean():.2f} +- {found.std():.2f}")
+    assert abs(found.mean() - 3) < 0.8
+
+
 def test_noise_is_not_taken_for_a_blur_and_its_level_is_found():
     fit = fits(np.zeros((2, 2)), 0.2)
     assert np.linalg.eigvalsh(np.asarray(fit.covariance)).max(axis=1).mean() < 0.3**2
