@@ -33,6 +33,6 @@ sampled[:, :8, :8] = True
 y = (0.8 * sampled[..., None] * np.fft.fft2(clean, axes=(0, 1), norm="ortho")).astype(np.complex64)
 
 rates = {"optimizer": dj.opt(optax.adam, 0.03), "operator_optimizer": dj.opt(optax.adam, 0.02)}
-problem = dj.Problem(dj.ddim(dj.load_prior(), stride=250), KSpace(), **rates, max_iterations=40)
+problem = dj.Problem(dj.ddim(dj.load_prior(), stride=500), KSpace(), **rates, max_iterations=40)
 solution = dj.restore(problem, y, {"sampled": sampled, "clean": clean[None]}, save=("loss", dj.psnr))
 print(f"{solution.traces['psnr'][0, 0, -1]:.2f} dB, gain {solution.operator['gain'][0, 0]:.2f} (0.8)")

@@ -20,7 +20,7 @@ def median(task, seed):
 
 
 def diip(task, seed):
-    method = dj.DIIP(prior, dj.Never(), learning_rate=0.03, stride=250, max_iterations=20)
+    method = dj.DIIP(prior, dj.Never(), learning_rate=0.1, stride=500, max_iterations=12)
     return evaluate.Run.of(dj.restore(method, task.y, seed=seed))  # with its network evaluations and seconds
 
 

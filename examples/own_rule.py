@@ -33,6 +33,6 @@ noisy = np.asarray(Image.open(Path(__file__).parent / "noise/astronaut.png"))[No
 prior = dj.load_prior()
 for share in (0.05, 0.02):
     rule = dj.ReturningBest(Stalled(share), sharpness, k_min=5)  # stop when stalled; return the sharpest after k = 5
-    solution = dj.restore(dj.DIIP(prior, rule, learning_rate=0.03, stride=250, max_iterations=40), noisy)
+    solution = dj.restore(dj.DIIP(prior, rule, learning_rate=0.05, stride=500, max_iterations=40), noisy)
     k = solution.stats["iterations"][0, 0]
     print(f"share {share}: {solution.reasons[0][0]} after {k} iterations, returned k = {solution.selected[0, 0]}")

@@ -10,11 +10,12 @@ from PIL import Image
 
 import diip_jax as dj
 
+prior = dj.load_prior()
 noisy = np.asarray(Image.open(Path(__file__).parent / "noise/astronaut.png"))[None]
 
 
 def method(iterations):
-    return dj.DIIP(dj.load_prior(), dj.Never(), learning_rate=0.03, stride=250, max_iterations=iterations)
+    return dj.DIIP(prior, dj.Never(), learning_rate=0.1, stride=500, max_iterations=iterations)
 
 
 def watch(view):

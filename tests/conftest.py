@@ -3,7 +3,11 @@
 import ctypes
 import gc
 import os
+import resource
+import runpy
 import signal
+import sys
+from pathlib import Path
 
 # Before the first import of jax anywhere.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -27,20 +31,44 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 install_import_hook("diip_jax", "beartype.beartype")
 
 
+def pytest_configure(config):
+    """What is compiled is kept where pytest keeps what is for later sessions: for them, for the other workers and for
+    the commands that tests start. `pytest --cache-clear` forgets it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and hasattr(config, "cache"):
+        # By its path: the package itself is imported in the workers alone. Programs of one processor are not another's.
+        kind = runpy.run_path(str(Path(__file__).parent.parent / "diip_jax" / "machine.py"))["cpu_kind"]()
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("programs") / kind)
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_sessionfinish():
+    if "diip_jax" in sys.modules and "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        from diip_jax.launch.program_cache import MAX_BYTES, remove_oldest
+
+        remove_oldest(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]), MAX_BYTES)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def imported():
     """What is there once all is imported stays: the garbage collector need not look through it at every trace."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+ENOUGH = 1.2e9  # bytes of memory from which on compiled programs are forgotten
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_of_a_module():
-    """Forgets what a module compiled, which hardly serves another: keeping it saves 5 % of the CPU time (seven modules
-    of the loop: 87 s instead of 91), and those seven alone take 0.65 GB more by it (1.76 instead of 1.11)."""
+def memory_is_bounded():
+    """Forgets what was compiled where a worker has grown large: modules need little of what others compiled, and what
+    they do need is on the disk."""
     yield
     import jax
 
+    pages = Path("/proc/self/statm")
+    if pages.exists() and int(pages.read_text().split()[1]) * resource.getpagesize() < ENOUGH:
+        return
     jax.clear_caches()
     gc.collect()
     # What is free again goes back to the system, where the C library can be told so.

@@ -1,6 +1,7 @@
 """`python mortal_process.py KILLED|- FLAGS...`: the command, held up after its first image.
 
-With `-` it then kills itself, as a machine that is lost would; else it goes on once the file KILLED is there.
+With `-` it then kills itself, as a machine that is lost would; else it leaves a file KILLED.PID, and goes on once the
+file KILLED is there.
 """
 
 import os
@@ -19,6 +20,7 @@ def main_held_up(killed: str, *arguments: str) -> int:
         usual(*written)
         if killed == "-":
             os.kill(os.getpid(), signal.SIGKILL)
+        Path(f"{killed}.{os.getpid()}").touch()
         while not Path(killed).exists():
             time.sleep(0.05)
 

@@ -12,13 +12,16 @@ from diip_jax.prediction import denoised
 from diip_jax.prior import Prior, random_prior
 from diip_jax.schedule import Sampler, Schedule
 
-TINY = DDPMUNetConfig(16, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
+# Tracing and compiling a network is most of what a test of the loop takes: a level without attention has half of it.
+TINY = DDPMUNetConfig(16, (8,), (False,), blocks_per_level=1, norm_groups=4, middle_attention=False)
+# All that a UNet has, for what may depend on it.
+UNET = DDPMUNetConfig(16, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
 
 
 @functools.cache
-def tiny_prior(seed: int = 0) -> Prior:
-    """A 16x16 UNet with two levels and attention; random weights, output of about unit size. Nothing may change it."""
-    return random_prior(TINY, seed)
+def tiny_prior(seed: int = 0, model: DDPMUNetConfig = TINY) -> Prior:
+    """A 16x16 network of random weights, output of about unit size. Nothing may change it."""
+    return random_prior(model, seed)
 
 
 class PredictsNoise:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from networks import tiny_prior
 
-from diip_jax.bench import folder
+from diip_jax.bench import folder, slots
 from diip_jax.bench.__main__ import main
 from diip_jax.bench.ceiling import measure_ceiling
 from diip_jax.bench.measure import evaluation_flops, iteration_flops
@@ -83,7 +83,8 @@ def test_the_command_measures_the_training(tmp_path, capsys):
     assert "--stride: no effect with --train" in capsys.readouterr().err
 
 
-def test_refilled_slots_use_more_of_what_is_computed(capsys):
+def test_refilled_slots_use_more_of_what_is_computed(capsys, monkeypatch):
+    monkeypatch.setattr(slots, "random_prior", lambda network: tiny_prior())
     assert main(["--slots=2", "--images=4"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-1]]
@@ -113,7 +114,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(argument, message, capsys):
     assert error.startswith("diip_jax.bench: error: ") and message in error and error.count("\n") == 1
 
 
-def test_a_folder_is_restored_by_the_command_and_another_version_of_it(capsys):
+def test_a_folder_is_restored_by_the_command_and_another_version_of_it(capsys, monkeypatch):
+    monkeypatch.setattr(folder, "random_prior", lambda network: tiny_prior())
     # "Another version" is this one.
     tree = Path(folder.__file__).resolve().parents[2]
     given = ["--folder=4", "--tiny", f"--against={tree}", "--flags=--method=diip --stride=500 --max_iterations=2"]
@@ -127,8 +129,8 @@ def test_a_folder_is_restored_by_the_command_and_another_version_of_it(capsys):
 
 
 def test_a_finished_folder_is_skipped(capsys, tmp_path):
-    checkpoint = folder.tiny_checkpoint(tmp_path)
-    flags = [f"--checkpoint={checkpoint}", "--method=diip", "--stride=500", "--max_iterations=2"]
+    save_prior(tmp_path / "prior", tiny_prior())
+    flags = [f"--checkpoint={tmp_path / 'prior'}", "--method=diip", "--stride=500", "--max_iterations=2"]
     pictures = folder.make_pictures(tmp_path / "pictures", 1, folder.TINY_SIDE)
     folder.finish(pictures, tmp_path / "out", 3, flags)
     assert len(list((tmp_path / "out").iterdir())) == 6

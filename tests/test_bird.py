@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from networks import TINY, images, tiny_prior, unchecked
+from networks import UNET, images, tiny_prior, unchecked
 from torch.nn import functional as F
 from torch_networks import DDPMNetwork, prior_of, randomise
 
@@ -35,8 +35,8 @@ def torch_reverse(network: torch.nn.Module, z: torch.Tensor, gradient: str) -> t
 @pytest.mark.parametrize("gradient", ["detached", "full"])
 def test_with_the_true_operator_it_is_what_torch_computes(gradient):
     """Gradient at the first z, and the first three iterates, from the same weights and the same z."""
-    network = randomise(DDPMNetwork(TINY))
-    prior, y = prior_of(network, TINY), images(1)
+    network = randomise(DDPMNetwork(UNET))
+    prior, y = prior_of(network, UNET), images(1)
     method = BIRD(prior, dj.Blur(dj.KnownKernel(5)), stride=250, gradient=gradient, max_iterations=4)
     problem, known = method.problem(), {"kernel": jnp.asarray(KERNEL)[None]}
     state = loop.start(problem, SHAPE, y, jax.random.split(jax.random.key(0), 1), known)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import LinearNoise, PredictsNoise, tiny_prior, unchecked
+from networks import UNET, LinearNoise, PredictsNoise, tiny_prior, unchecked
 
 from diip_jax.ddim_sampling import invert, reverse
 from diip_jax.methods.dreamclean import DreamClean, vps
@@ -139,4 +139,4 @@ def test_what_the_prior_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"alpha_bar is 2\.4e-09 at t = 999"):
         DreamClean(cosine, tau=1000, stride=500)
     with pytest.raises(ValueError, match="images are 15x16"):
-        restore(DreamClean(tiny_prior()), np.zeros((1, 15, 16, 3), np.uint8))
+        restore(DreamClean(tiny_prior(model=UNET)), np.zeros((1, 15, 16, 3), np.uint8))

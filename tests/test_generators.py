@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from networks import LinearNoise, images, tiny_prior, unchecked
+from networks import UNET, LinearNoise, images, tiny_prior, unchecked
 
 import diip_jax as dj
 from diip_jax.ddim_sampling import reverse
@@ -33,7 +33,7 @@ def test_it_is_reverse_of_one_image_and_settings_are_passed_on():
 
 
 def test_first_noise_is_standard_normal_and_depends_on_the_key():
-    generator = ddim(tiny_prior())
+    generator = ddim(tiny_prior(model=UNET))
     z = generator.init(jax.random.key(0), (64, 64, 3))
     assert abs(float(z.mean())) < 0.03 and float(z.std()) == pytest.approx(1, abs=0.03)
     assert not np.array_equal(z, generator.init(jax.random.key(1), (64, 64, 3)))

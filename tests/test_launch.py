@@ -270,6 +270,7 @@ def test_without_a_home_nothing_is_kept(capsys, tmp_path, one, monkeypatch):
 
     monkeypatch.setattr(program_cache.Path, "home", homeless)
     monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", "")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     before = jax.config.jax_compilation_cache_dir
     program_cache.keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == before
@@ -292,14 +293,18 @@ def test_programs_unused_for_longest_are_removed(tmp_path):
     assert left() == set()
 
 
-def test_compiled_programs_are_kept(capsys, tmp_path, one, monkeypatch):
-    kept = []
-    monkeypatch.setattr(launch, "restore_files", lambda *_: kept.append(jax.config.jax_compilation_cache_dir))
-    run(capsys, one, f"--output_dir={tmp_path / 'out'}")
-    assert kept[0].endswith(os.path.join("diip_jax", "xla", cpu_kind())) and os.path.isdir(kept[0])
+def test_compiled_programs_are_kept(tmp_path, monkeypatch):
+    kept = {}
+    monkeypatch.setattr(jax.config, "update", kept.__setitem__)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
-    run(capsys, one, f"--output_dir={tmp_path / 'out'}")
-    assert kept[1] is None  # JAX reads the user's own from the environment
+    program_cache.keep_compiled_programs()
+    assert not kept  # JAX reads the user's own folder from the environment
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    program_cache.keep_compiled_programs()
+    folder = tmp_path / "diip_jax" / "xla" / cpu_kind()
+    assert kept == {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
+    assert folder.is_dir()
 
 
 def test_grey_prior_restores_grey(capsys, tmp_path, one):
@@ -393,10 +398,8 @@ def test_what_becomes_of_the_report_decides_nothing(capsys, tmp_path, monkeypatc
         monkeypatch.setattr(stream, "write", full)
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     usual = [f"--checkpoint={checkpoint()}", "--method=diip", "--stride=250", "--max_iterations=1"]
     code = launch.main([*usual, str(one), f"--output_dir={tmp_path / 'out'}"])
-    jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.undo()
     assert code == 0 and {path.name for path in (tmp_path / "out").iterdir()} == {"日本.png", "日本.json"}
 

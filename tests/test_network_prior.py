@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import images, tiny_prior
+from networks import UNET, images, tiny_prior
 
 from diip_jax.checkpoint_files import params_sha256
 from diip_jax.models import DDPMUNetConfig
@@ -29,8 +29,8 @@ def test_bfloat16_compute_is_close_and_keeps_float32_parameters():
 
 def test_sizes_that_the_levels_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="images are 16x15: this prior takes sides that are multiples of 2"):
-        tiny_prior().eps(jnp.zeros((1, 16, 15, 3)), jnp.zeros(1))
-    assert tiny_prior().eps(jnp.zeros((1, 6, 10, 3)), jnp.zeros(1)).shape == (1, 6, 10, 3)
+        tiny_prior(model=UNET).eps(jnp.zeros((1, 16, 15, 3)), jnp.zeros(1))
+    assert tiny_prior(model=UNET).eps(jnp.zeros((1, 6, 10, 3)), jnp.zeros(1)).shape == (1, 6, 10, 3)
 
 
 def test_the_same_parameters_read_otherwise_are_another_prior():

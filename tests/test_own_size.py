@@ -1,12 +1,14 @@
 """Pictures of any size keep it where the prior is local: padded to few sizes and cut back, alike in any company."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from command_line import picture, pixels, record, run
+from networks import TINY
 
 from diip_jax.launch import loading, restore_files
 from diip_jax.launch.setup import suited
-from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import random_prior, save_prior
 from diip_jax.stream import Given
 
@@ -15,9 +17,7 @@ SIZES = {"odd": (21, 35), "dot": (1, 1), "long": (100, 3), "same": (70, 64), "ag
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    config = DDPMUNetConfig(
-        16, (8, 8), (False, False), blocks_per_level=1, norm_groups=4, norm="pixel", middle_attention=False
-    )
+    config = dataclasses.replace(TINY, norm="pixel")
     path = tmp_path_factory.mktemp("local") / "prior"
     save_prior(path, random_prior(config))
     return f"--checkpoint={path}"

@@ -121,7 +121,7 @@ def test_metadata_of_another_network_is_noticed(saved):
     _, path = saved
     file = path / "_CHECKPOINT_METADATA"
     metadata = json.loads(file.read_text())
-    metadata["custom_metadata"]["model"]["block_channels"] = [8, 24]
+    metadata["custom_metadata"]["model"]["block_channels"] = [24]
     file.write_text(json.dumps(metadata))
     with pytest.raises(CheckpointError, match="damaged checkpoint") as e:
         load_prior(path)

@@ -1,6 +1,5 @@
 """One run in several processes: two processes of two devices each, started as a launcher would start them."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from command_line import checkpoint, free_port, picture, record, run
+from command_line import checkpoint, free_port, own_programs, picture, record, run
 
 from diip_jax import distribute
 from diip_jax.command import UsageError
@@ -41,7 +40,7 @@ def start(cache):
         # Not all of the suite's flags: with the older code generator sums round differently in batches of other sizes.
         xla = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
         xla += f" --xla_force_host_platform_device_count={devices}"
-        environment = os.environ | {"XLA_FLAGS": xla, "XDG_CACHE_HOME": str(cache)}
+        environment = own_programs(cache) | {"XLA_FLAGS": xla}
         flags = [f"--checkpoint={checkpoint()}", *SETTINGS, coordinator, f"--num_processes={len(commands)}"]
         for i, (program, arguments) in enumerate(commands):
             command = [sys.executable, *program, *map(str, arguments), *flags, f"--process_id={i}"]

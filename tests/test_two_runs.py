@@ -5,25 +5,24 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from command_line import checkpoint, picture, pixels, record
 
-SETTINGS = ["--method=diip", "--stride=500", "--stopping=budget"]
-# For as long as others take to start.
-LONG = ["--max_iterations=1500"]
+SETTINGS = ["--method=diip", "--stride=500", "--stopping=budget", "--max_iterations=3"]
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts the command on ten pictures."""
+    """Starts the command, or another program with its flags, on ten pictures."""
     for n in range(10):
         picture(tmp_path / "in" / f"{n}.png", n)
     running = []
 
-    def start(*flags):
+    def start(*flags, program=("-m", "diip_jax.launch")):
         given = [str(tmp_path / "in"), f"--output_dir={tmp_path / 'out'}", f"--checkpoint={checkpoint()}", *SETTINGS]
-        command = [sys.executable, "-m", "diip_jax.launch", *given, *flags]
+        command = [sys.executable, *program, *given, *flags]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running.append(process)
         return process
@@ -34,19 +33,18 @@ def start(tmp_path):
         process.communicate()
 
 
-def begun(process, out):
-    while process.poll() is None and not list(out.glob("*.json")):
-        time.sleep(0.01)
-    return process.poll() is None
-
-
 def test_two_runs_that_share_a_folder_share_the_work(tmp_path, start):
-    out, runs = tmp_path / "out", [start(*LONG, "--share_output") for _ in range(2)]
-    assert begun(runs[0], out)
-    strangers = [start(*LONG), start(*LONG, "--share_output", "--seed=1")]
+    out, go_on = tmp_path / "out", tmp_path / "go_on"
+    held_up = [str(Path(__file__).with_name("mortal_process.py")), str(go_on)]
+    runs = [start("--share_output", program=held_up) for _ in range(2)]
+    while len(list(tmp_path.glob("go_on.*"))) < 2:  # each has restored one, and waits
+        assert all(process.poll() is None for process in runs)
+        time.sleep(0.01)
+    strangers = [start(), start("--share_output", "--seed=1")]
     for process, says in zip(strangers, ("another run writes here; wait for it", "with other settings"), strict=True):
         told = process.communicate(timeout=100)[1]
         assert process.returncode == 2 and says in told
+    go_on.touch()
     told = [process.communicate(timeout=300)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0]
     counts = [list(map(int, re.findall(r"\d+", text.splitlines()[-1]))) for text in told]
@@ -61,7 +59,7 @@ def test_two_runs_that_share_a_folder_share_the_work(tmp_path, start):
 def test_a_run_with_another_seed_gets_the_folder_afterwards(tmp_path, start):
     digests = []
     for seed in (0, 1):
-        process = start(f"--seed={seed}", "--skip_existing", "--max_iterations=3")
+        process = start(f"--seed={seed}", "--skip_existing")
         assert "10 restored" in process.communicate(timeout=300)[0]
         files = sorted((tmp_path / "out").glob("*.png"))
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])

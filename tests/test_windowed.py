@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import LinearNoise, tiny_prior
+from networks import UNET, LinearNoise, tiny_prior
 
 import diip_jax as dj
 from diip_jax import Windowed
@@ -93,7 +93,7 @@ def test_other_weights_run_in_the_same_program():
 )
 def test_windows_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Windowed(tiny_prior(), **settings)
+        Windowed(tiny_prior(model=UNET), **settings)
 
 
 def test_a_denoiser_without_sizes_needs_a_window():

@@ -4,7 +4,6 @@
 undisturbed one.
 """
 
-import os
 import random
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from command_line import own_programs
 from PIL import Image
 
 from diip_jax.prior import read_card, read_metadata
@@ -46,7 +46,7 @@ def start(cache: Path, *arguments: object, devices: int = 2) -> subprocess.Popen
     """The command in a process of its own, on so many devices; its lines come on stderr."""
     xla = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
     xla += f" --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"XLA_FLAGS": xla, "XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"}
+    environment = own_programs(cache) | {"XLA_FLAGS": xla, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(command(*arguments), env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from diip_jax.commands.settings import Settings
-from diip_jax.evaluate import baselines
 from diip_jax.evaluate.run import Restorer, Run
 from diip_jax.evaluate.task import Task
 from diip_jax.methods import DreamClean
@@ -160,27 +159,20 @@ class Sampled(Restorer):
         return self.method.evaluations
 
 
-Name = Literal["non_local_means", "total_variation", "unsupervised_wiener"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Classical(Restorer):
-    """The function of this name in `diip_jax.evaluate.baselines`, with its defaults; there is no network."""
+    """A function of degraded images `[n, H, W, C]` uint8 alone, as in `diip_jax.evaluate.baselines`; no network."""
 
-    name: Name
-
-    def __post_init__(self) -> None:
-        if self.name not in get_args(Name):
-            raise ValueError(f"name={self.name!r}: expected one of {', '.join(get_args(Name))}")
+    function: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, task: Task, seed: int) -> Run:
         began = time.monotonic()
-        restored = getattr(baselines, self.name)(task.y)
+        restored = self.function(task.y)
         return Run.of(restored, time.monotonic() - began)
 
     @property
     def decides(self) -> Mapping[str, Any]:
-        return {"method": self.name}
+        return {"method": self.function.__name__}
 
 
 def _told(prior: Prior) -> dict[str, Any]:

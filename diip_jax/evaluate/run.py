@@ -27,6 +27,7 @@ from diip_jax.restore import Solution
 BATCH_SIZE = 8
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What a restorer made of n images: K of each, its iterates, or several samples, or the one that it returns.
@@ -67,18 +68,16 @@ class Run:
 
     def __getitem__(self, images: slice) -> "Run":
         """Some of the images."""
-        return Run(**{name: values[images] for name, values in self.arrays().items()})
+        return jax.tree.map(lambda values: values[images], self)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What it holds, by name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: values for name, values in vars(self).items() if values is not None}
 
     @staticmethod
     def joined(runs: Sequence["Run"]) -> "Run":
         """The runs of the parts of a task."""
-        parts = [run.arrays() for run in runs]
-        return Run(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *runs)
 
 
 class Restorer(abc.ABC):

@@ -37,20 +37,12 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def told(**settings: Any) -> Maker:
+def told(preset: str | None = None, leave_out: str = "", **settings: Any) -> Maker:
     """BIRD told what happened, with stride 200; it has nothing to do with tasks of which it cannot be told."""
 
     def restorer(task: str, prior: Any) -> Restorer | None:
-        known = _OPERATORS.get(task)
-        return None if known is None else Loop(prior, BIRDSettings(**{**known, "stride": 200, **settings}))
-
-    return restorer
-
-
-def _preset(name: str, leave_out: str = "") -> Maker:
-    def restorer(task: str, prior: Any) -> Restorer | None:
         known = {setting: value for setting, value in _OPERATORS.get(task, {}).items() if setting != leave_out}
-        return Loop(prior, settings_named("bird", {**known, "stride": 200}, name)) if known else None
+        return Loop(prior, settings_named("bird", {**known, "stride": 200, **settings}, preset)) if known else None
 
     return restorer
 
@@ -82,8 +74,8 @@ BIRD = Protocol(
         Entry("BIRD", told(), OF_BIRD),
         Entry("BIRD, true kernel", _true_kernel, OF_BIRD),
         # The kernel's size is the release's.
-        Entry("BIRD, code preset", _preset("code", leave_out="kernel_size"), stopping("budget")),
-        Entry("BIRD, paper preset", _preset("paper"), stopping("budget", "discrepancy"), 8),
+        Entry("BIRD, code preset", told("code", leave_out="kernel_size"), stopping("budget")),
+        Entry("BIRD, paper preset", told("paper"), stopping("budget", "discrepancy"), 8),
     ),
     tasks=("motion_blur", "anisotropic_blur", "x4_blur", "x8_blur", "jpeg_noise", "hole"),
     possible=tuple(_OPERATORS),

@@ -13,6 +13,7 @@ and with the present one: noise 20.57, Blind 29.94; blur 23.66, Blind 27.13; x4 
 from typing import Any
 
 from diip_jax.commands.settings import DIPSettings
+from diip_jax.evaluate import baselines
 from diip_jax.evaluate.protocols.bird import OF_BIRD, where_advised
 from diip_jax.evaluate.protocols.protocol import BLIND, DIIP, Entry, Protocol, always, stopping
 from diip_jax.evaluate.restorers import Classical, Sampled
@@ -36,9 +37,9 @@ METHODS = Protocol(
         Entry("BIRD", where_advised, OF_BIRD),
         Entry("DIP", always(DIPSettings(max_iterations=2000)), _OF_DIP, 4),
         Entry("DreamClean", lambda task, prior: Sampled(DreamClean(prior))),
-        Entry("non-local means", lambda task, prior: Classical("non_local_means")),
-        Entry("total variation", lambda task, prior: Classical("total_variation")),
-        Entry("unsupervised Wiener", lambda task, prior: Classical("unsupervised_wiener")),
+        Entry("non-local means", lambda task, prior: Classical(baselines.non_local_means)),
+        Entry("total variation", lambda task, prior: Classical(baselines.total_variation)),
+        Entry("unsupervised Wiener", lambda task, prior: Classical(baselines.unsupervised_wiener)),
     ),
     tasks=tuple(_TASKS.split()),
 )

@@ -79,7 +79,8 @@ def find_damage(prior: Any, y: Observed) -> Damage:
     """The damage that a picture `[H, W, C]` in [-1, 1] shows, with three evaluations of the prior (`EVALUATIONS`)."""
     spectrum = fit_spectrum(y)
     floor, median = jnp.sqrt(spectrum.noise_variance), _median_noise(y)
-    for_noise, for_blocks = (y - at_noise_level(prior, y, jnp.float32(level)) for level in _ASKED)
+    # One after the other by the same code: the network is most of what is compiled.
+    for_noise, for_blocks = y - jax.lax.map(lambda level: at_noise_level(prior, y, level), jnp.array(_ASKED, y.dtype))
     noisy = jnp.sqrt(jnp.mean(for_noise**2)) > _NOISY * _ASKED[0]
     impulses = (floor > _IMPULSES * (median + 2 * _LEVEL)) & (floor > _LEAST_IMPULSES)
     blocks = block_ratio(for_blocks)
