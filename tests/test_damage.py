@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 from test_spectrum import blurred, natural
 
@@ -109,3 +110,9 @@ def test_impulses_alone_are_hidden(prior):
     np.testing.assert_array_equal(np.asarray(found.estimate)[~hidden], y[~hidden])
     clean = damage.find_damage(prior, jnp.asarray(PICTURES[0], jnp.float32))
     assert not clean.hidden.any()
+
+
+def test_the_median_of_nine_is_that_of_scipy():
+    y = np.random.default_rng(0).standard_normal((17, 12, 3)).astype(np.float32)
+    median, _ = damage._median_of_nine(jnp.asarray(y))
+    np.testing.assert_array_equal(median, scipy.ndimage.median_filter(y, (3, 3, 1), mode="mirror"))

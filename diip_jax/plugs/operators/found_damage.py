@@ -66,6 +66,9 @@ class FoundDamage(PictureOperator):
         seen = SpectralBlur(eta["ridge"])(eta, x, args) + eta["y"] - eta["estimate"]
         return jnp.where(eta["hidden"] > 0, eta["y"], seen)
 
+    def learned(self, eta: Any) -> Any:
+        return {name: eta[name] for name in ("covariance", "noise", "ridge")}
+
     def estimates(self, eta: Any) -> dict[str, Array]:
         covariance = eta["covariance"]
         return {"kernel": gaussian_kernel(covariance), "covariance": covariance, "noise": eta["noise"]}
