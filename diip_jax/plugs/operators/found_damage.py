@@ -10,6 +10,7 @@ from diip_jax.plug import plug
 from diip_jax.plugs.operators import damage
 from diip_jax.plugs.operators.operator import Guess, PictureOperator
 from diip_jax.plugs.operators.spectral_blur import SpectralBlur, gaussian_kernel
+from diip_jax.prior import check_image_shape
 
 # Share of the ridge.
 _BELIEVED = 1 / 6
@@ -40,6 +41,7 @@ class FoundDamage(PictureOperator):
         return damage.EVALUATIONS
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
+        check_image_shape(self.prior, image_shape)
         picture, number = jnp.zeros(image_shape), jnp.zeros(())
         hidden = jnp.zeros((*image_shape[:2], 1))
         return {
