@@ -110,6 +110,11 @@ def test_impulses_alone_are_hidden(prior):
     np.testing.assert_array_equal(np.asarray(found.estimate)[~hidden], y[~hidden])
     clean = damage.find_damage(prior, jnp.asarray(PICTURES[0], jnp.float32))
     assert not clean.hidden.any()
+    # In a reduced picture they count as far as the prior takes them for error, as this one does and that one does not.
+    assert damage.find_damage(prior, jnp.asarray(y), reduced=True).impulses
+    trusting = Prior.of(lambda params, x, t: jnp.zeros_like(x), (), (SIDE, SIDE, 3))
+    assert damage.find_damage(trusting, jnp.asarray(y)).impulses
+    assert not damage.find_damage(trusting, jnp.asarray(y), reduced=True).impulses
 
 
 def test_the_median_of_nine_is_that_of_scipy():

@@ -67,7 +67,7 @@ class Blind:
         local = getattr(self.prior, "local", False)
         usual = _LOCAL_FIRST_LEVEL if local else CorrectedSampling.first_level
         first = usual if self.first_level is None else self.first_level
-        found = FoundDamage(self.prior, self.ridge)
+        found = FoundDamage(self.prior, self.ridge, reduced=self.scale > 1)
         return Problem(
             generator=CorrectedSampling(self.prior, self.max_iterations, first, self.last_level),
             operator=found if self.scale == 1 else Reduced(found, self.scale),

@@ -28,10 +28,12 @@ class FoundDamage(PictureOperator):
     Attributes:
         prior: a `diip_jax.ddim_sampling.Denoiser`.
         ridge: of `SpectralBlur`; a sixth of it where the Gaussian is to be believed, see `Damage`.
+        reduced: see `find_damage`.
     """
 
     prior: Any
     ridge: Any = 0.6
+    reduced: bool = False
 
     def __post_init__(self) -> None:
         SpectralBlur(self.ridge)
@@ -54,7 +56,7 @@ class FoundDamage(PictureOperator):
         }
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
-        found = damage.find_damage(self.prior, y)
+        found = damage.find_damage(self.prior, y, reduced=self.reduced)
         hidden = found.hidden[..., None].astype(y.dtype)
         of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden}
         ridge = jnp.where(found.believed, _BELIEVED, 1.0) * self.ridge
