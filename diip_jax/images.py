@@ -172,6 +172,8 @@ def placed(fitted: Fitted, scale: int, margin: int) -> Fitted:
 
     Enlarged by Pillow's bicubic filter, clipped to its range; the margin mirrors it. `unfit` cuts the margin off, too.
     """
+    if scale == 1 and margin == 0:
+        return fitted
     top, left, height, width = fitted.content
 
     def enlarged(values: NDArray[np.float32]) -> NDArray[np.float32]:

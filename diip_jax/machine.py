@@ -1,5 +1,6 @@
 """What of this machine the process may use: in a container or a batch job that is less than the machine has."""
 
+import ctypes
 import hashlib
 import math
 import os
@@ -25,6 +26,15 @@ def usable_memory() -> int | None:
         return None
     limits = _values("memory.max", "memory", "memory.limit_in_bytes")
     return min(total, *(int(limit) for limit in limits if limit.isdecimal()), total)
+
+
+def give_back_memory() -> None:
+    """Memory that was freed goes back to the system; glibc keeps hundreds of MB behind a compiler. Else nothing."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library, macOS, Windows
+        return
+    trim(0)
 
 
 def cpu_kind() -> str:

@@ -101,9 +101,9 @@ def restore(
     saved, the budget is the length of its arrays, and another one compiles). An image's result depends on its y, its
     args, the seed and the problem, neither on the other images of the call nor on slots and devices. The random
     numbers depend on the seed and the number of the sample, and are the same for every image. On a CPU this holds to
-    the last bit; on an accelerator to rounding, which a long optimisation can amplify, because convolutions round
-    differently where a device has another number of images. A picture whose three channels are equal is restored grey,
-    see `PictureOperator.in_colours_of`.
+    the last bit, for pictures below a megapixel; for larger ones, and on an accelerator, to rounding, which a long
+    optimisation can amplify, because convolutions round differently where a device has another number of images. A
+    picture whose three channels are equal is restored grey, see `PictureOperator.in_colours_of`.
 
     Args:
         problem: a method such as `DIIP(prior)`, or a `Problem` of one's own plugs.

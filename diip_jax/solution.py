@@ -54,7 +54,9 @@ def on_host(tree: Any, count: int) -> Any:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Pytrees of several images on the host, one behind the other along the first axis."""
+    """Pytrees of several images on the host, one behind the other along the first axis; of one, that itself."""
+    if len(parts) == 1:
+        return parts[0]
 
     def one_behind_the_other(*leaves: Any) -> Any:
         if not is_key(leaves[0]):

@@ -62,9 +62,22 @@ def test_a_local_prior_begins_at_less_noise():
     assert solution.stats["evaluations"] == 3 + 2
 
 
+def test_a_larger_picture_has_the_means_that_were_seen():
+    y = np.tanh(np.random.default_rng(0).standard_normal((2, 8, 8, 3))).astype(np.float32)
+    solution = dj.restore(blind(scale=2), y)
+    assert solution.images.shape == (2, 16, 16, 3)
+    assert (solution.stats["evaluations"] == 3 + 4).all() and solution.reasons == [["budget"]] * 2
+    # What is written is a prediction of the prior, which knows nothing here; the last correction is in u.
+    x = solution.images[:, None] + 0  # [N, S, H, W, C]
+    means = x.reshape(2, 8, 2, 8, 2, 3).mean((2, 4))
+    corrected = (solution.u.reshape(2, 8, 2, 8, 2, 3)).mean((2, 4)) + means
+    assert np.abs(corrected - y).mean() < np.abs(means - y).mean()
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ({"scale": 0}, "scale=0: expected at least 1"),
         ({"ridge": 0.0}, "ridge=0.0: expected above 0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0: expected above 0"),
         ({"max_iterations": 0}, "max_iterations=0: expected at least 1"),

@@ -1,12 +1,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.ndimage
-from networks import images
+from networks import LinearNoise, images
 from skimage.measure import block_reduce
 
 from diip_jax.plugs import operators
+from diip_jax.plugs.corrected_sampling import replacement
+from diip_jax.plugs.losses import mse
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
@@ -28,6 +31,32 @@ def test_downsample_follows_a_blur_and_keeps_its_kernel():
     assert (blind.scale, blind.margin) == (2, 1)
     assert blind(blind.init(jax.random.key(0), (18, 18, 3)), images(1, 18)[0], None).shape == (8, 8, 3)
     assert set(blind.estimates(blind.init(jax.random.key(0), (18, 18, 3)))) == {"kernel"}
+
+
+def test_a_step_of_a_reduced_picture_is_that_of_the_pseudoinverse():
+    """x + D^+ (y - D x), which takes every block to its mean and leaves the rest alone."""
+    operator, x, y = operators.Reduced(factor=4), images(1, 16)[0], images(1, 4, seed=3)[0]
+    gradient = jax.grad(lambda x: mse(operator((), x, None), y, None))(x)
+    stepped = x + replacement(1.0).update(gradient, optax.EmptyState(), jnp.zeros_like(x))[0]
+    means = np.kron(block_reduce(np.asarray(x), (4, 4, 1), np.mean), np.ones((4, 4, 1)))
+    np.testing.assert_allclose(stepped, x - means + np.kron(y, np.ones((4, 4, 1))), atol=1e-5)
+    assert operator.y_shape(x.shape) == y.shape and operator.image_shape(y.shape) == x.shape
+
+
+def test_a_reduced_picture_is_looked_at_in_its_own_pixels():
+    found = operators.Reduced(operators.FoundDamage(LinearNoise(0.2)), 2)
+    y = images(1, 16)[0]
+    eta = found.start(jax.random.key(0), (32, 32, 3), y, None)
+    kinds = jax.tree.map(jnp.shape, found.init(jax.random.key(0), (32, 32, 3)))
+    assert jax.tree.map(jnp.shape, eta) == kinds and eta["estimate"].shape == y.shape
+    guess, inner = found.guess(eta, y, None), found.operator.guess(eta, y, None)
+    assert guess.image.shape == (32, 32, 3) and not guess.settled
+    # Bicubic interpolation keeps what is smooth: the means of blocks are nearly the small picture.
+    coarse = np.linspace(-1, 1, 16)[:, None, None] * np.ones((1, 16, 3))
+    ramp = found.guess({**eta, "estimate": jnp.asarray(coarse)}, y, None).image
+    np.testing.assert_allclose(block_reduce(np.asarray(ramp), (2, 2, 1), np.mean)[2:-2], coarse[2:-2], atol=1e-5)
+    np.testing.assert_array_equal(inner.image, eta["estimate"])
+    assert found.first_evaluations == found.operator.first_evaluations and set(found.learned(eta)) < set(eta)
 
 
 def test_gain_and_offset_start_at_what_changes_nothing():

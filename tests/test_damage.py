@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 from test_spectrum import blurred, natural
 
@@ -117,3 +118,14 @@ def test_impulses_alone_are_hidden(prior):
     np.testing.assert_array_equal(np.asarray(found.estimate)[~hidden], y[~hidden])
     clean = damage.find_damage(prior, jnp.asarray(PICTURES[0], jnp.float32))
     assert not clean.hidden.any()
+    # In a reduced picture they count as far as the prior takes them for error, as this one does and that one does not.
+    assert damage.find_damage(prior, jnp.asarray(y), reduced=True).impulses
+    trusting = Prior.of(lambda params, x, t: jnp.zeros_like(x), (), (SIDE, SIDE, 3))
+    assert damage.find_damage(trusting, jnp.asarray(y)).impulses
+    assert not damage.find_damage(trusting, jnp.asarray(y), reduced=True).impulses
+
+
+def test_the_median_of_nine_is_that_of_scipy():
+    y = np.random.default_rng(0).standard_normal((17, 12, 3)).astype(np.float32)
+    median, _ = damage._median_of_nine(jnp.asarray(y))
+    np.testing.assert_array_equal(median, scipy.ndimage.median_filter(y, (3, 3, 1), mode="mirror"))

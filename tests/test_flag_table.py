@@ -33,13 +33,17 @@ def test_defaults_are_the_methods_own():
 
 
 def test_the_blind_method_has_its_own_flags():
-    given = ("--method=blind", "--ridge=0.5", "--first_level=1", "--last_level=0.1")
-    expected = BlindSettings(ridge=0.5, first_level=1.0, last_level=0.1)
+    given = ("--method=blind", "--ridge=0.5", "--first_level=1", "--last_level=0.1", "--scale=2")
+    expected = BlindSettings(ridge=0.5, first_level=1.0, last_level=0.1, scale=2)
     assert method_from(parsed(*given)) == expected
     with pytest.raises(ValueError, match="--preset='paper': the method has no presets"):
         method_from(parsed("--method=blind", "--preset=paper"))
     with pytest.raises(ValueError, match="--ridge: --method=diip has no such setting"):
         method_from(parsed("--ridge=0.5"))
+    with pytest.raises(ValueError, match="--scale: --method=diip has no such setting"):
+        method_from(parsed("--scale=2"))
+    with pytest.raises(ValueError, match="--scale=0: expected at least 1"):
+        method_from(parsed("--method=blind", "--scale=0"))
 
 
 @pytest.mark.parametrize(

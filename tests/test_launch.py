@@ -128,6 +128,9 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
             "--scale=3: expected a divisor of 16 and 16",
         ),
         (["a.png", "--method=bird", "--degradation=downsample", "--scale=1"], "--scale=1: expected at least 2"),
+        (["a.png", "--method=blind", "--scale=3"], "--scale=3: expected a divisor of 16 and 16"),
+        (["a.png", "--method=blind", "--scale=16"], "images are 1x1: this prior takes sides that are multiples of 2"),
+        (["a.png", "--scale=2"], "--scale: --method=diip has no such setting"),
         (["a.png", "--method=bird", "--boundary=valid", "--kernel_size=17"], "--boundary='valid' takes 8 px off all"),
         (
             ["a.png", "--method=bird", "--kernel_model=known"],

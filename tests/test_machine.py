@@ -84,3 +84,9 @@ def test_the_kind_of_cpu_is_its_model_and_features_not_its_clock(tmp_path, monke
     core = "processor\t: 0\nmodel name\t: A\ncpu MHz\t\t: {}\nflags\t\t: fpu {}\n\nprocessor\t: 1\nflags\t: other\n"
     assert kind(core.format(1000, "avx2")) == kind(core.format(2000, "avx2")) != kind(core.format(1000, "avx512f"))
     assert kind("") == machine.cpu_kind()
+
+
+def test_memory_can_be_given_back_on_any_system(monkeypatch):
+    machine.give_back_memory()
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: object())  # a C library that has no such call
+    machine.give_back_memory()

@@ -40,9 +40,23 @@ def test_every_size_comes_back(capsys, tmp_path, local):
     assert (tmp_path / "alone/odd.png").read_bytes() == (tmp_path / "out/odd.png").read_bytes()
 
 
+def test_a_scale_is_of_the_picture_itself(capsys, tmp_path, local):
+    given = picture(tmp_path / "in.png", 0, (21, 35))
+    dry = restored(capsys, tmp_path / "out", local, given, "--scale=4", "--dry_run")
+    assert any("restored to 84x140" in line for line in dry.out), dry.out
+    outcome = restored(capsys, tmp_path / "out", local, given, "--scale=4", "--compare", f"--reference={given}")
+    assert outcome.code == 1 and "has another aspect" in outcome.err[0]
+    outcome = restored(capsys, tmp_path / "out", local, given, "--scale=4", "--compare")
+    assert outcome.code == 0, outcome.err
+    assert pixels(tmp_path / "out/in.png").shape[:2] == (84, 140)
+    assert record(tmp_path / "out/in.json")["settings"]["scale"] == 4
+
+
 def test_few_programs_for_many_sizes(prior):
     sides = {loading.bucket(side, 1, 0, prior) for side in range(1, 300)}
     assert sides == {64, 128, 192, 256, 320}
+    # A prior that is shown the observation takes it, too: sides of 2.
+    assert all(loading.bucket(side, 64, 0, prior) % prior.size_multiple == 0 for side in range(1, 9))
     # The observation of an image twice as large, with a margin: the image has a side that the network takes.
     side = loading.bucket(35, 2, 7, prior)
     assert (2 * side + 2 * 7) % 64 == 0 and side >= 35
@@ -52,9 +66,11 @@ def test_observations_go_by_their_shape():
     small, large = np.zeros((2, 2, 3)), np.zeros((4, 4, 3))
     given = [None, Given("a", small), None, Given("b", small), Given("c", large), Given("d", small)]
     waited = []
-    runs = [
-        [one and one.name for one in of_one_size] for of_one_size in restore_files._by_shape(iter(given), waited.append)
-    ]
+    shapes, runs = [], []
+    for shape, of_one_size in restore_files._by_shape(iter(given), waited.append):
+        shapes.append(shape)
+        runs.append([one and one.name for one in of_one_size])
+    assert shapes == [(2, 2, 3), (4, 4, 3), (2, 2, 3)]
     assert len(waited) == 1  # for the first alone: then the devices are at work
     assert [[name for name in names if name] for names in runs] == [["a", "b"], ["c"], ["d"]]
 
@@ -65,3 +81,5 @@ def test_the_bundled_prior_suits_the_size(tmp_path):
     (tmp_path / "none.png").write_bytes(b"no picture")
     assert suited([face, tmp_path / "none.png"]) == "faces64"
     assert suited([face, photo]) == "photos"
+    tiny = picture(tmp_path / "tiny.png", 2, (16, 16))
+    assert suited([tiny], 4) == "faces64" and suited([tiny], 8) == "photos" and suited([face], 2) == "photos"

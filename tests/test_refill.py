@@ -71,6 +71,12 @@ def test_every_image_comes_once_and_ends_where_it_would_alone(prior, vmapped):
             )
 
 
+def test_every_piece_is_the_same_program(prior):
+    before = slots.advance._cache_size()
+    refilled(diip(prior, stride=250).problem(), with_stops([3, 4]), 1, vmapped=False, piece=2)
+    assert slots.advance._cache_size() == before + 1
+
+
 def test_the_order_is_that_of_the_stops(prior):
     ended, _ = refilled(diip(prior).problem(), with_stops([30, 2, 2, 2, 2]), 2, vmapped=True)
     assert [one.who for one in ended] == [1, 2, 3, 4, 0]

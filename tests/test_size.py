@@ -73,6 +73,9 @@ def test_a_cpu_has_one_for_each_device_as_far_as_the_prior_has_room(monkeypatch)
     bytes_of_prior = sum(leaf.nbytes for leaf in jax.tree.leaves(tiny_prior().params))
     monkeypatch.setattr(size, "usable_memory", lambda: 9 * bytes_of_prior)
     assert size.usual_size(*given, 400, devices=cores) == 2
+    large = problem(), (np.zeros((1, 1024, 1024, 3), np.float32), *inputs(images(1))[1:])
+    monkeypatch.setattr(size, "usable_memory", lambda: 2 * 10**9)
+    assert size.usual_size(*given, 400, devices=cores) == 4 and size.usual_size(*large, 400, devices=cores) == 3
     monkeypatch.setattr(size, "usable_memory", lambda: None)
     assert size.usual_size(*given, 400, devices=cores) == 4
 

@@ -10,7 +10,7 @@ import diip_jax as dj
 from diip_jax import Windowed
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import random_prior
-from diip_jax.priors.windowed import _weights
+from diip_jax.priors.windowed import _in_groups, _weights
 
 
 def noise(*shape: int) -> jax.Array:
@@ -100,3 +100,12 @@ def test_a_denoiser_without_sizes_needs_a_window():
     x = noise(1, 24, 24, 3)
     given = Windowed(LinearNoise(0.2), window=16).denoise(x, jnp.array([300])).eps
     np.testing.assert_allclose(given, 0.2 * x, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "shape"), [(20, 1, (20, 1)), (20, 4, (5, 4)), (5, 4, (2, 3)), (3, 100, (1, 3))]
+)
+def test_windows_go_in_few_groups_of_one_size(count, most, shape):
+    windows = _in_groups(range(count), [7], most)
+    assert windows.row.shape == shape
+    assert windows.counts.sum() == count and (windows.row[windows.counts == 1] == np.arange(count)).all()

@@ -18,7 +18,6 @@ from diip_jax.plugs.operators import (
     Boundary,
     Centred,
     Downsample,
-    FoundDamage,
     GainOffset,
     Identity,
     KernelLogits,
@@ -53,6 +52,7 @@ class BlindSettings(Settings):
         ridge: noise to signal of the inverse of the blur, see `diip_jax.SpectralBlur`.
         first_level, last_level: of noise, see `diip_jax.CorrectedSampling`; a first one of 0: as the prior has it best,
             see `diip_jax.Blind`.
+        scale: sides of the restored image over those of the input.
     """
 
     learning_rate: float = Blind.learning_rate
@@ -61,6 +61,7 @@ class BlindSettings(Settings):
     ridge: float = Blind.ridge
     first_level: float = 0.0
     last_level: float = Blind.last_level
+    scale: int = Blind.scale
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,11 +71,12 @@ class BlindSettings(Settings):
         self.operator()
 
     def operator(self) -> PictureOperator:
-        return FoundDamage(None, self.ridge)
+        return self.method(None).problem().operator
 
     def method(self, prior: Any) -> Blind:
         first = self.first_level or None
-        return Blind(prior, self.rule(), self.learning_rate, self.ridge, self.max_iterations, first, self.last_level)
+        levels = self.max_iterations, first, self.last_level
+        return Blind(prior, self.rule(), self.learning_rate, self.ridge, *levels, self.scale)
 
 
 @dataclass(frozen=True)

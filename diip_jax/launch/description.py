@@ -37,8 +37,9 @@ def describe(jobs: Sequence[Job], run: Run, prior: Prior, files: Files, console:
         if item.image.size != item.y.shape[:2]:
             content = "x".join(str(side // run.operator.scale) for side in item.fitted.content[2:])
             facts.append(f"{run.resize} to {content} of {item.y.shape[0]}x{item.y.shape[1]}")
-        if item.y.shape[:2] != (height, width):
-            facts.append(f"restored to {height}x{width}")
+        if item.y.shape != item.input.shape:
+            restored = item.fitted.content[2:] if run.resize == "keep" else item.input.shape[:2]
+            facts.append(f"restored to {restored[0]}x{restored[1]}")
         facts += [f"{name} {path}" for name, path in (("reference", job.reference), ("mask", job.mask)) if path]
         if why:
             facts.append(f"was {why}")

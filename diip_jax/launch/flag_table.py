@@ -82,7 +82,8 @@ METHOD_HELP = {
     "degradation": "what happened to the image: noise or JPEG alone (identity), blur, a blur that changes over the "
     "image, blur and means of blocks, a part is hidden, blur with a gain and a slowly varying offset",
     "kernel_size": "side of the unknown blur kernel in pixels of the restored image, odd; 1 for no blur",
-    "scale": "side of the blocks of --degradation=downsample: the result is so many times as large as the input",
+    "scale": "the result has so many times the input's sides; blind: 2 or 4, and other damage is found all the same; "
+    "bird: side of the blocks of --degradation=downsample",
     "learning_rate": "of Adam on the noise, or (dip) on the network's weights; blind: share of every correction that "
     "is made",
     "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",

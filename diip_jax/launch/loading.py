@@ -60,7 +60,8 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
 
 def bucket(side: int, scale: int, margin: int, prior: Prior) -> int:
     """The side of the observation that a picture is filled up to: few sizes, so that a folder compiles few programs."""
-    step = math.lcm(_STEP, prior.size_multiple)
+    # A prior that is shown the observation, too, takes it.
+    step = math.lcm(_STEP, scale * prior.size_multiple)
     return (math.ceil((scale * side + 2 * margin) / step) * step - 2 * margin) // scale
 
 

@@ -18,6 +18,7 @@ from absl import flags
 from diip_jax import distribute
 from diip_jax.card import in_words
 from diip_jax.command import UsageError, check_devices, expanded
+from diip_jax.commands.settings import BlindSettings
 from diip_jax.configuration import configure_as_usual
 from diip_jax.images import ImageError, check_writable
 from diip_jax.launch.console import PROGRAM, Console
@@ -153,7 +154,7 @@ def _restore(
 
 def _choose_prior(kinds: Sequence[Kind], paths: Sequence[Path], console: Console) -> None:
     """Where no --checkpoint is given: that of all kinds is a bundled one, by the pictures' sizes."""
-    chosen = suited(paths)
+    chosen = suited(paths, max(kind.method.scale if isinstance(kind.method, BlindSettings) else 1 for kind in kinds))
     for kind in kinds:
         kind.values["checkpoint"].value = chosen
         kind.arguments.insert(0, f"--checkpoint={chosen}")

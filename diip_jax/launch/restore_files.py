@@ -26,7 +26,7 @@ from diip_jax.launch.plan import Job, Run, asked_of, finished, snapshot_ending
 from diip_jax.plugs.monitors import psnr
 from diip_jax.prior import Prior
 from diip_jax.priors import Windowed
-from diip_jax.run import compile_time
+from diip_jax.run import compile_time, compiler_memory
 from diip_jax.run.pace import Pace, divisor
 from diip_jax.run.pipeline import Ahead, Behind
 from diip_jax.run.summary import Summary
@@ -36,9 +36,10 @@ from diip_jax.solve.problem import Problem, Result
 from diip_jax.solve.size import usual_size
 from diip_jax.stream import Given, Restored, restore_each
 
-# Pictures that keep their size go through a local network in windows of at most so many pixels a side, whose
-# activations take some hundred MB; through others in windows of what they were trained on.
-_WINDOW = 512
+# A picture that keeps its size goes through a local network as a whole up to so many pixels a side, in some hundred MB;
+# a larger one in windows of so many, which changes it by a hundredth of a grey level and is as fast. Through other
+# networks all go in windows of what they were trained on.
+_WHOLE, _WINDOW = 512, 256
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,11 @@ class _Work:
         """All jobs, from their files to their outputs."""
         run = self._run
         compile_time.began()
-        prior: Prior | Windowed = self._prior
-        if run.resize == "keep":
-            prior = Windowed(self._prior, _WINDOW if self._prior.local else None)
-        for of_one_size in _by_shape(self._observations(ahead), ahead.wait):
+        compiler_memory.give_back()
+        for shape, of_one_size in _by_shape(self._observations(ahead), ahead.wait):
             at_once = _AtOnce(run, self._images, self._save, self._summary.use)
             ended = restore_each(
-                run.method.method(prior),
+                run.method.method(self._prior_for(shape)),
                 of_one_size,
                 seed=run.seed,
                 samples=run.samples,
@@ -180,6 +179,17 @@ class _Work:
             )
             for one in ended:
                 self._ended(one, at_once.size)
+
+    def _prior_for(self, shape: tuple[int, ...]) -> Prior | Windowed:
+        """The prior as it takes images whose observations have this shape."""
+        if self._run.resize != "keep":
+            return self._prior
+        # On a CPU several together take their memory and save no time.
+        at_once = 1 if jax.default_backend() == "cpu" else Windowed.at_once
+        if not self._prior.local:
+            return Windowed(self._prior, at_once=at_once)
+        whole = max(self._run.operator.image_shape(shape)[:2]) <= _WHOLE
+        return Windowed(self._prior, _WHOLE if whole else _WINDOW, at_once=at_once)
 
     def _piece(self, pace: "_AtOnce") -> int:
         """Iterations of the next piece; what has been done is told before."""
@@ -290,8 +300,10 @@ class _Work:
         return None
 
 
-def _by_shape(observations: Iterator[Given | None], wait: Callable[[float], None]) -> Iterator[Iterator[Given | None]]:
-    """Runs of observations of one shape: each of them one program. Waits for more where nothing is on the way."""
+def _by_shape(
+    observations: Iterator[Given | None], wait: Callable[[float], None]
+) -> Iterator[tuple[tuple[int, ...], Iterator[Given | None]]]:
+    """(shape, observations) of one shape, each of them one program. Waits for more where nothing is on the way."""
     held: list[Given] = []
 
     def of_one_size() -> Iterator[Given | None]:
@@ -309,4 +321,4 @@ def _by_shape(observations: Iterator[Given | None], wait: Callable[[float], None
             continue
         held.append(first)
         while held:
-            yield of_one_size()
+            yield held[0].y.shape, of_one_size()

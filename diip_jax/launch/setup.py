@@ -19,6 +19,7 @@ from diip_jax.prior import CheckpointError, Prior, load_prior
 from diip_jax.solve.inputs import estimated
 
 SMALL = 128  # pixels a side: larger pictures are more than the face that the prior of faces would make of them
+FACE = 64  # pixels a side of what the prior of faces makes
 # What --quality=best takes the mean of.
 _BEST_SAMPLES = 8
 
@@ -65,9 +66,14 @@ def _samples(values: flags.FlagValues) -> int:
     return _BEST_SAMPLES
 
 
-def suited(paths: Sequence[Path]) -> str:
-    """The bundled prior for these pictures: of faces where all are as small as its own, else of photographs."""
-    return "photos" if any(longest_side(path) > SMALL for path in paths) else "faces64"
+def suited(paths: Sequence[Path], scale: int = 1) -> str:
+    """The bundled prior for these pictures: of faces where all are as small as its own, else of photographs.
+
+    Args:
+        scale: what the pictures are enlarged by: a face that had to be reduced before is no larger in the end.
+    """
+    most = SMALL if scale == 1 else FACE // scale
+    return "photos" if any(longest_side(path) > most for path in paths) else "faces64"
 
 
 def prior_of(values: flags.FlagValues) -> Prior:

@@ -12,6 +12,7 @@ import optax
 from diip_jax.plug import check_above, plug
 from diip_jax.plugs.corrected_sampling import CorrectedSampling, replacement
 from diip_jax.plugs.losses import mse
+from diip_jax.plugs.operators.compositions import Reduced
 from diip_jax.plugs.operators.found_damage import FoundDamage
 from diip_jax.plugs.optimizers import opt
 from diip_jax.plugs.rules import Never
@@ -37,9 +38,11 @@ class Blind:
         max_iterations: the budget, and the number of levels; an iteration is one evaluation of the network.
         first_level: see `CorrectedSampling`; None: 2.4, and for a local prior (`Prior.local`) 0.4.
         last_level: see `CorrectedSampling`.
+        scale: sides of the restored image over those of y: y is what `Reduced` makes of it. The damage is looked for in
+            y, which the prior has to take, too.
 
     Raises:
-        ValueError: a rate or a level that is not above 0, a budget below 1.
+        ValueError: a rate or a level that is not above 0, a budget or a scale below 1.
     """
 
     prior: Any
@@ -49,6 +52,7 @@ class Blind:
     max_iterations: int = CorrectedSampling.steps
     first_level: float | None = None
     last_level: float = CorrectedSampling.last_level
+    scale: int = 1
 
     def __post_init__(self) -> None:
         check_above("learning_rate", self.learning_rate, 0)
@@ -56,15 +60,17 @@ class Blind:
         if self.first_level is not None:
             check_above("first_level", self.first_level, 0)
         check_above("last_level", self.last_level, 0)
+        check_above("scale", self.scale, 1, inclusive=True)
 
     def problem(self) -> Problem:
         """The plugs."""
         local = getattr(self.prior, "local", False)
         usual = _LOCAL_FIRST_LEVEL if local else CorrectedSampling.first_level
         first = usual if self.first_level is None else self.first_level
+        found = FoundDamage(self.prior, self.ridge, reduced=self.scale > 1)
         return Problem(
             generator=CorrectedSampling(self.prior, self.max_iterations, first, self.last_level),
-            operator=FoundDamage(self.prior, self.ridge),
+            operator=found if self.scale == 1 else Reduced(found, self.scale),
             loss=mse,
             rule=self.rule,
             optimizer=opt(replacement, self.learning_rate),

@@ -1,7 +1,8 @@
 """A prior over pictures larger than those it was made for, or than memory takes at once: overlapping windows."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,20 +85,43 @@ class Windowed:
         rows, columns = (self._places(side, of) for side, of in zip(x_t.shape[1:3], self._window, strict=True))
         if len(rows) == len(columns) == 1:
             return whole(x_t, t)
-        corners = [(row, column) for row in rows for column in columns]
-        height, width = (min(side, of) for side, of in zip(x_t.shape[1:3], self._window, strict=True))
-        cut = jnp.stack([x_t[:, row : row + height, column : column + width] for row, column in corners])
-        seen = jax.lax.map(lambda window: tuple(whole(window, t)), cut, batch_size=min(self.at_once, len(corners)))
-        of_rows, of_columns = _weights(rows, height, x_t.shape[1]), _weights(columns, width, x_t.shape[2])
+        return self._joined(whole, x_t, t, rows, columns)
 
-        def joined(parts: Array) -> Images:
-            whole = jnp.zeros_like(x_t)
-            for n, (row, column) in enumerate(corners):
-                weight = np.outer(of_rows[n // len(columns)], of_columns[n % len(columns)])[..., None].astype(x_t.dtype)
-                whole = whole.at[:, row : row + height, column : column + width].add(weight * parts[n])
-            return whole
+    def _joined(
+        self, whole: Callable[[Images, Timesteps], Denoised], x_t: Images, t: Timesteps, rows: Any, columns: Any
+    ) -> Denoised:
+        """What the windows see, group by group, added up in place: no more of it is held than of one group.
 
-        return Denoised(*map(joined, seen))
+        Args:
+            rows, columns: where windows begin.
+        """
+        b, *sides, channels = x_t.shape
+        height, width = (min(side, of) for side, of in zip(sides, self._window, strict=True))
+        of_rows, of_columns = (
+            jnp.asarray(np.stack(_weights(starts, size, side)), x_t.dtype)
+            for starts, size, side in zip((rows, columns), (height, width), sides, strict=True)
+        )
+
+        def add(joined: Denoised, part: tuple[_Window, Denoised]) -> tuple[Denoised, None]:
+            window, seen = part
+            weight = window.counts * (of_rows[window.in_rows][:, None] * of_columns[window.in_columns])[..., None]
+            at = (0, window.row, window.column, 0)
+
+            def added(whole: Array, seen: Array) -> Array:
+                there = jax.lax.dynamic_slice(whole, at, seen.shape)
+                return jax.lax.dynamic_update_slice(whole, there + weight * seen, at)
+
+            return Denoised(*map(added, joined, seen)), None
+
+        def group(joined: Denoised, windows: _Window) -> tuple[Denoised, None]:
+            def see(window: _Window) -> Denoised:
+                at = (0, window.row, window.column, 0)
+                return whole(jax.lax.dynamic_slice(x_t, at, (b, height, width, channels)), t)
+
+            return jax.lax.scan(add, joined, (windows, jax.vmap(see)(windows)))[0], None
+
+        nothing = Denoised(jnp.zeros_like(x_t), jnp.zeros_like(x_t))
+        return jax.lax.scan(group, nothing, _in_groups(rows, columns, self.at_once))[0]
 
     def _places(self, side: int, window: int) -> list[int]:
         """Where windows begin: as few as the overlap allows, evenly spread, on the grid of the network's levels."""
@@ -108,6 +132,25 @@ class Windowed:
         step = max(multiple, (window - overlap) // multiple * multiple)
         count = math.ceil((side - window) / step) + 1
         return [round((side - window) * n / (count - 1) / multiple) * multiple for n in range(count)]
+
+
+class _Window(NamedTuple):
+    """Windows: their first row and column, which ones these are of their axes, and 1, or 0 for one that fills up."""
+
+    row: Any
+    column: Any
+    in_rows: Any
+    in_columns: Any
+    counts: Any
+
+
+def _in_groups(rows: Sequence[int], columns: Sequence[int], most: int) -> _Window:
+    """All windows `[groups, windows]`, int32, in as few groups of at most so many as there can be."""
+    each = [(row, column, n, m, 1) for n, row in enumerate(rows) for m, column in enumerate(columns)]
+    groups = math.ceil(len(each) / most)
+    size = math.ceil(len(each) / groups)
+    each += [(*each[-1][:4], 0)] * (groups * size - len(each))
+    return _Window(*np.asarray(each, np.int32).reshape(groups, size, 5).transpose(2, 0, 1))
 
 
 def _weights(starts: list[int], size: int, side: int) -> list[np.ndarray]:

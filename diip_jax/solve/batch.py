@@ -5,6 +5,7 @@ images than that take turns in slots, see `diip_jax.solve.refill`.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,9 @@ from diip_jax.prior import Prior
 from diip_jax.solve import loop
 from diip_jax.solve.loop import Saved, State
 from diip_jax.solve.problem import Problem, Result
+
+# Values of an image, a megapixel in colour.
+_LARGE = 3 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +75,20 @@ def layout_of(
     slots = distribute.padded_size(batch_size, mesh)
     one_by_one = split_over is None and distribute.on_cpu(mesh)
     at_once = 1 if one_by_one else slots // mesh.size
-    if one_by_one:
-        # XLA unrolls a loop over a single image, and may round differently for it. One that has stopped costs nothing.
+    if one_by_one and not is_large(image_shape):
+        # XLA unrolls a loop over a single image, and may round differently for it. One that has stopped costs nothing,
+        # but memory.
         slots = max(slots, 2 * mesh.size)
     generator = problem.generator.fitted(image_shape, at_once, distribute.device_memory(mesh))
     length = int(problem.max_iterations) if save else 0
     problem = dataclasses.replace(problem, generator=generator)
     layout = Layout(mesh, image_shape, tuple(save), length, one_by_one, in_step=split_over is not None)
     return layout, problem, slots
+
+
+def is_large(image_shape: tuple[int, ...]) -> bool:
+    """Whether memory counts before all on a CPU: the state of an image is dozens of images."""
+    return math.prod(image_shape) >= _LARGE
 
 
 def mesh_of(problem: Any) -> Mesh | None:

@@ -91,7 +91,8 @@ def start(
                 u = generator.start(u_key, image_shape, None if guess is None else guess.image)
             return u, generator.init_cache(u)
 
-        nothing = Candidate(jnp.int32(-1), jnp.zeros(image_shape), eta)
+        learned = operator.learned(eta)
+        nothing = Candidate(jnp.int32(-1), jnp.zeros(image_shape), learned)
         evaluations = jnp.int32(generator.first_evaluations)
         if guess is None or u0 is not None:
             (u, cache), settled, chosen = begin(), jnp.zeros((), bool), nothing
@@ -101,7 +102,7 @@ def start(
             none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(begin))
             u, cache = jax.lax.cond(settled, lambda: none, begin)
             evaluations = jnp.where(settled, 0, evaluations)
-            chosen = either(guess.settled, Candidate(jnp.int32(0), _shown(operator, y, guess.image), eta), nothing)
+            chosen = either(guess.settled, Candidate(jnp.int32(0), _shown(operator, y, guess.image), learned), nothing)
         state = State(
             k=jnp.int32(0),
             evaluations=evaluations + operator.first_evaluations,
@@ -225,7 +226,7 @@ def _iterate(problem: Problem, state: State, y: Array, args: Any, save: Saved) -
 
     # Behind the loss: y holds what colour the image takes on to its grey, and what is seen of it is as grey as y.
     image = _shown(operator, y, image)
-    seen = Observation(state.k, loss, laplacian_variance(image), image, state.eta)
+    seen = Observation(state.k, loss, laplacian_variance(image), image, operator.learned(state.eta))
     rule, verdict = problem.rule.judge(state.rule, seen)
     finite = jnp.isfinite(loss)
     last_finite = either(finite, current(seen), state.finite)
@@ -286,7 +287,7 @@ def name_of(saved: str | Callable[..., Any]) -> str:
 
 def _nothing_seen(state: State) -> Observation:
     loss = jnp.zeros(())
-    return Observation(state.k, loss, loss, state.chosen.image, state.eta)
+    return Observation(state.k, loss, loss, state.chosen.image, state.chosen.eta)
 
 
 def _each(function: Callable[..., Any], one_by_one: bool) -> Callable[..., Any]:

@@ -117,6 +117,9 @@ class _Device:
             self._given, self._state = slots.empty(self._kind, self._problem, inputs)
         index = distribute.put(np.int32(slot), self._place)
         self._given, self._state = slots.insert(self._kind, self._problem, self._given, self._state, inputs, index)
+        if self._kind.large:
+            # Or the next program would be compiled meanwhile, in memory that both have to share.
+            jax.block_until_ready(self._state)
         self._k[slot] = int(item.inputs[3].k[0]) if isinstance(item.inputs[3], State) else 0
 
     def dispatch(self, most: int, aligned: bool) -> None:

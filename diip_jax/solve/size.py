@@ -1,6 +1,7 @@
 """How many images a device restores at once, where nobody has said: from its memory, and from time measured on it."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -25,6 +26,8 @@ _SHARE = 0.8
 # slots stand empty at the end.
 _GAIN, _IMAGES_A_SLOT = 0.05, 4
 _TIMED = 3
+# Memory that the restoration of a large image takes on a CPU, over that of the image: state and temporary arrays.
+_OF_AN_IMAGE = 25
 
 # Programs that have been measured in this process, by all that their time depends on.
 _measured: dict[Any, int] = {}
@@ -42,7 +45,7 @@ def usual_size(
 
     CPU: one for each device, which is a core (`diip_jax.distribute.use_every_core`). Images of a device are computed
     one after the other there, whatever their number; where the copies of the prior would take more than a
-    quarter of the memory, fewer devices take part. Accelerator, each:
+    quarter of the memory, or the images more than half of it, fewer devices take part. Accelerator, each:
 
     1. 8, or its share of the images if that is less.
     2. Half as many, again and again, while XLA's plan of the program does not fit into 0.8 of the device's memory.
@@ -64,7 +67,8 @@ def usual_size(
         devices = jax.local_devices() if devices is None else devices
         places, in_step = len(devices), 1
     if devices[0].platform == "cpu":
-        return min(_cpu_devices(problem, len(devices)) if split_over is None else in_step, images)
+        image_shape = problem.operator.image_shape(inputs[0].shape[1:])
+        return min(_cpu_devices(problem, image_shape, len(devices)) if split_over is None else in_step, images)
     each = -(-images // places)
     kinds = jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), (problem, inputs))
     key = (jax.tree.structure(kinds), str(jax.tree.leaves(kinds)), tuple(save), devices[0], each // _IMAGES_A_SLOT)
@@ -74,13 +78,14 @@ def usual_size(
     return min(_measured[key] * places, images)
 
 
-def _cpu_devices(problem: Problem, devices: int) -> int:
+def _cpu_devices(problem: Problem, image_shape: tuple[int, int, int], devices: int) -> int:
     memory = usable_memory()
     if memory is None:
         return devices
-    # Every device has its copy of the parameters, and CPU devices have one memory.
+    # Every device has its copy of the parameters and an image, and CPU devices have one memory.
     copies = memory // max(1, 4 * sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(problem.generator)))
-    return max(1, min(devices, copies))
+    pictures = memory // (2 * _OF_AN_IMAGE * 4 * math.prod(image_shape))
+    return max(1, min(devices, copies, pictures))
 
 
 def chosen(fits: Callable[[int], bool], seconds: Callable[[int], float], first: int, most: int) -> int:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from diip_jax import distribute
 from diip_jax.array_types import Array
 from diip_jax.solve import loop
-from diip_jax.solve.batch import Layout
+from diip_jax.solve.batch import Layout, is_large
 from diip_jax.solve.loop import State
 from diip_jax.solve.problem import Problem, Result
 
@@ -37,6 +37,11 @@ class Slots:
     length: int = 0
     one_by_one: bool = False
     mesh: Mesh | None = None
+
+    @property
+    def large(self) -> bool:
+        """Whether one of its images is a device's whole memory, see `is_large`."""
+        return is_large(self.image_shape) and self.one_by_one
 
     def placed(self, tree: Any) -> Any:
         """Inside a program: arrays of all slots where they belong."""
@@ -70,7 +75,7 @@ def empty(slots: Slots, problem: Problem, inputs: Any) -> tuple[Any, State]:
         return jnp.broadcast_to(inputs[2][0], shape) if loop.is_key(kind) else jnp.zeros(shape, kind.dtype)
 
     given, state = jax.tree.map(nothing, kinds)
-    return slots.placed((given, state._replace(result=jnp.full(slots.rows, Result.STOPPED, jnp.int32))))
+    return slots.placed((given, state._replace(result=jnp.full(slots.rows, jnp.int32(Result.STOPPED)))))
 
 
 @partial(jax.jit, static_argnames=("slots",), donate_argnames=("given", "state"))

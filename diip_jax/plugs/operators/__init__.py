@@ -5,11 +5,11 @@ kernels        where a blur kernel comes from: a network, logits, or what is kno
 blurs          blur by one kernel, or by one that changes over the image
 spectral_blur  a Gaussian that the spectrum of y shows
 found_damage   blur and noise that y shows
-compositions   what may follow: down-sampling, gain and offset
+compositions   what may follow: down-sampling, gain and offset; or come first: larger pixels
 """
 
 from diip_jax.plugs.operators.blurs import Blur, Boundary, VaryingBlur, convolve
-from diip_jax.plugs.operators.compositions import Downsample, GainOffset
+from diip_jax.plugs.operators.compositions import Downsample, GainOffset, Reduced
 from diip_jax.plugs.operators.damage import Damage, find_damage
 from diip_jax.plugs.operators.found_damage import FoundDamage
 from diip_jax.plugs.operators.kernels import (
@@ -41,6 +41,7 @@ __all__ = [
     "Mask",
     "Operator",
     "PictureOperator",
+    "Reduced",
     "SpectralBlur",
     "SpectralFit",
     "VaryingBlur",

@@ -1,4 +1,4 @@
-"""Operators made of another one: what happens to an image after it was, say, blurred."""
+"""Operators made of another one: what happens to an image before it is, say, blurred, or after."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,11 @@ import numpy as np
 
 from diip_jax.array_types import Any, Array, Image, Observed, PRNGKey
 from diip_jax.plug import plug
-from diip_jax.plugs.operators.operator import Identity, PictureOperator
+from diip_jax.plugs.operators.operator import Guess, Identity, PictureOperator
 
 
-class _After(PictureOperator):
-    """What operators that follow another one share; they lie on the image as that one does."""
+class _OfAnother(PictureOperator):
+    """What operators made of another one share; they lie on the image as that one does."""
 
     operator: Any
 
@@ -36,7 +36,7 @@ class _After(PictureOperator):
 
 
 @plug(data=("operator",))
-class Downsample(_After):
+class Downsample(_OfAnother):
     """H(x) = D_s(H'(x)), D_s the mean of each block of s x s pixels: super-resolution after a blur H' (section 4).
 
     Attributes:
@@ -56,13 +56,78 @@ class Downsample(_After):
         return self.factor * self.operator.scale
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
-        fine, s = self.operator(eta, x, args), self.factor
-        height, width, channels = fine.shape
-        return fine.reshape(height // s, s, width // s, s, channels).mean((1, 3))
+        return _block_means(self.operator(eta, x, args), self.factor)
 
 
 @plug(data=("operator",))
-class GainOffset(_After):
+class Reduced(_OfAnother):
+    """H(x) = H'(D_s(x)): the other way round, H' is what happened to a picture of larger pixels than the image's.
+
+    An operator H' that looks at y and is inverted (`FoundDamage`) does both in y's pixels. Of the adjoint of D_s that
+    makes its pseudoinverse, because D_s D_s^T is a multiple of the identity: a step of `replacement` brings every
+    block's mean where H' wants it and leaves what is in the block alone. The estimates are those of H', in y's pixels.
+
+    Attributes:
+        operator: H', of pictures; the identity where nothing else happened.
+        factor: s.
+    """
+
+    operator: Any = Identity()
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        if self.factor < 2:
+            raise ValueError(f"factor={self.factor}: expected at least 2")
+
+    @property
+    def scale(self) -> int:
+        return self.factor * self.operator.scale
+
+    @property
+    def margin(self) -> int:
+        return self.factor * self.operator.margin
+
+    @property
+    def first_evaluations(self) -> int:
+        return self.operator.first_evaluations
+
+    def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
+        return self.operator.init(key, self._reduced(image_shape))
+
+    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
+        return self.operator.start(key, self._reduced(image_shape), y, args)
+
+    def guess(self, eta: Any, y: Array, args: Any) -> Guess | None:
+        """That of H', enlarged by bicubic interpolation: it is never the restored image."""
+        found = self.operator.guess(eta, y, args)
+        if found is None:
+            return None
+        height, width, channels = found.image.shape
+        size = (self.factor * height, self.factor * width, channels)
+        return Guess(jax.image.resize(found.image, size, "cubic"), jnp.zeros((), bool))
+
+    def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
+        return self.operator(eta, _block_means(x, self.factor), args)
+
+    def learned(self, eta: Any) -> Any:
+        return self.operator.learned(eta)
+
+    def visible(self, y: Array, args: Any) -> Array:
+        return self.operator.visible(y, args)
+
+    def _reduced(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        height, width, channels = image_shape
+        return height // self.factor, width // self.factor, channels
+
+
+def _block_means(x: Array, s: int) -> Array:
+    """D_s(x), the mean of each block of s x s pixels."""
+    height, width, channels = x.shape
+    return x.reshape(height // s, s, width // s, s, channels).mean((1, 3))
+
+
+@plug(data=("operator",))
+class GainOffset(_OfAnother):
     """H(x) = g H'(x) + M: a gain, and an offset that changes slowly over the image (a veil, a light, a colour cast).
 
     y = K(x) + M is the model of BIR-D (arXiv 2408.11287), whose M has a value for every pixel and needs regularisation

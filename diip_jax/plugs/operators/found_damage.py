@@ -10,6 +10,7 @@ from diip_jax.plug import plug
 from diip_jax.plugs.operators import damage
 from diip_jax.plugs.operators.operator import Guess, PictureOperator
 from diip_jax.plugs.operators.spectral_blur import SpectralBlur, gaussian_kernel
+from diip_jax.prior import check_image_shape
 
 # The ridge's factor where the Gaussian is to be believed, and where it stands for a resampling.
 _BELIEVED, _RESAMPLED = 1 / 6, 2.0
@@ -28,10 +29,12 @@ class FoundDamage(PictureOperator):
         prior: a `diip_jax.ddim_sampling.Denoiser`.
         ridge: of `SpectralBlur`; a sixth of it where the Gaussian is to be believed, and twice where it stands for a
             resampling, see `Damage`.
+        reduced: see `find_damage`.
     """
 
     prior: Any
     ridge: Any = 0.6
+    reduced: bool = False
 
     def __post_init__(self) -> None:
         SpectralBlur(self.ridge)
@@ -41,6 +44,7 @@ class FoundDamage(PictureOperator):
         return damage.EVALUATIONS
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
+        check_image_shape(self.prior, image_shape)
         picture, number = jnp.zeros(image_shape), jnp.zeros(())
         hidden = jnp.zeros((*image_shape[:2], 1))
         return {
@@ -53,7 +57,7 @@ class FoundDamage(PictureOperator):
         }
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
-        found = damage.find_damage(self.prior, y)
+        found = damage.find_damage(self.prior, y, reduced=self.reduced)
         hidden = found.hidden[..., None].astype(y.dtype)
         of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden}
         trust = jnp.where(found.believed, _BELIEVED, jnp.where(found.resampled, _RESAMPLED, 1.0))
@@ -66,6 +70,9 @@ class FoundDamage(PictureOperator):
         eta = jax.lax.stop_gradient(eta)
         seen = SpectralBlur(eta["ridge"])(eta, x, args) + eta["y"] - eta["estimate"]
         return jnp.where(eta["hidden"] > 0, eta["y"], seen)
+
+    def learned(self, eta: Any) -> Any:
+        return {name: eta[name] for name in ("covariance", "noise", "ridge")}
 
     def estimates(self, eta: Any) -> dict[str, Array]:
         covariance = eta["covariance"]

@@ -57,8 +57,15 @@ class Operator:
         height, width, channels = y_shape
         return (height, width, channels)
 
+    def learned(self, eta: Any) -> Any:
+        """What of eta goes with an iterate, and is returned; here all of it.
+
+        Of pictures that were found beforehand and stay as they are, no copy has to be kept beside every image.
+        """
+        return eta
+
     def estimates(self, eta: Any) -> dict[str, Array]:
-        """What eta stands for, by name, such as "kernel"; here nothing."""
+        """What eta, or what `learned` leaves of it, stands for, by name, such as "kernel"; here nothing."""
         return {}
 
     def visible(self, y: Array, args: Any) -> Array:

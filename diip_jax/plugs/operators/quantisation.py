@@ -5,10 +5,11 @@ The coefficients of the cosine transform of its 8x8 blocks lie near multiples of
 them with its quality from 1 to 100.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Array, Image, Scalar
+from diip_jax.array_types import Array, Float, Image, Scalar
 
 # Coefficients (row, column) of a block that are looked at, and their steps in the standard's table of luminance.
 _AT = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
@@ -39,15 +40,15 @@ def quantisation_scale(y: Image) -> Scalar:
     values = jnp.stack([jnp.einsum("aibj,i,j->ab", blocks, basis[row], basis[column]) for row, column in _AT])
     scales = scale_of(_QUALITIES)
     steps = np.maximum(np.floor(np.array(_STEPS) * scales[:, None] + 0.5), 1)
-    fits = [_fit(values, step) for step in steps]
-    found = jnp.stack(fits) > _FIT
+    # One after the other, in a program of one of them.
+    found = jax.lax.map(lambda step: _fit(values, step), jnp.asarray(steps, jnp.float32)) > _FIT
     return jnp.where(found.any(), jnp.asarray(scales, jnp.float32)[jnp.argmax(found)], 0)
 
 
-def _fit(values: Array, steps: np.ndarray) -> Scalar:
+def _fit(values: Array, steps: Float[Array, " n"]) -> Scalar:
     """Mean cosine of the values' phases; 0 where too few are large enough to tell."""
-    told = jnp.abs(values) > jnp.maximum(_LEAST, 0.3 * steps.astype(np.float32))[:, None, None]
-    cosines = jnp.cos(2 * np.pi * values / steps.astype(np.float32)[:, None, None])
+    told = jnp.abs(values) > jnp.maximum(_LEAST, 0.3 * steps)[:, None, None]
+    cosines = jnp.cos(2 * np.pi * values / steps[:, None, None])
     count = told.sum()
     return jnp.where(count >= _ENOUGH, jnp.sum(jnp.where(told, cosines, 0)) / jnp.maximum(count, 1), 0)
 

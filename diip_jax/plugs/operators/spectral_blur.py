@@ -66,12 +66,18 @@ def gaussian_blur(x: Image, covariance: Float[Array, "2 2"]) -> Image:
     In the frequency domain, where the Gaussian is exp(-2 pi^2 f^T S f) and of no size.
     """
     margin = min(_MARGIN, min(x.shape[:2]) - 1)
-    padded = jnp.pad(x, ((margin, margin), (margin, margin), (0, 0)), "reflect")
-    f_y, f_x = np.meshgrid(np.fft.fftfreq(padded.shape[0]), np.fft.rfftfreq(padded.shape[1]), indexing="ij")
+    height, width = (side + 2 * margin for side in x.shape[:2])
+    f_y, f_x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     form = covariance[0, 0] * f_y**2 + covariance[1, 1] * f_x**2 + 2 * covariance[0, 1] * f_y * f_x
-    transfer = jnp.exp(-2 * np.pi**2 * form).astype(x.dtype)[..., None]
-    blurred = jnp.fft.irfft2(jnp.fft.rfft2(padded, axes=(0, 1)) * transfer, s=padded.shape[:2], axes=(0, 1))
-    return blurred[margin : margin + x.shape[0], margin : margin + x.shape[1]]
+    transfer = jnp.exp(-2 * np.pi**2 * form).astype(x.dtype)
+
+    def of_channel(x: Array) -> Array:
+        padded = jnp.pad(x, margin, "reflect")
+        blurred = jnp.fft.irfft2(jnp.fft.rfft2(padded) * transfer, s=padded.shape)
+        return blurred[margin : margin + x.shape[0], margin : margin + x.shape[1]]
+
+    # One after the other, in the memory of one: spectra are several times as large as the picture.
+    return jnp.moveaxis(jax.lax.map(of_channel, jnp.moveaxis(x, -1, 0)), 0, -1)
 
 
 @jax.custom_vjp

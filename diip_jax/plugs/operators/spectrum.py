@@ -54,9 +54,17 @@ class SpectralFit(NamedTuple):
 
 
 class _Bins(NamedTuple):
-    """The rings' sectors: how frequencies are averaged into them; mean f_y^2, f_x^2, f_y f_x and log|f|; weights."""
+    """The rings' sectors.
 
-    average: np.ndarray
+    Attributes:
+        of: `[h, f]` uint8, which one a frequency lies in, a number above all of them outside.
+        frequencies: how many are in each.
+        squares, log_frequency: mean f_y^2, f_x^2, f_y f_x `[3, bins]`, and mean log|f|.
+        weight: of each in the cost.
+    """
+
+    of: np.ndarray
+    frequencies: np.ndarray
     squares: np.ndarray
     log_frequency: np.ndarray
     weight: np.ndarray
@@ -69,17 +77,21 @@ def _bins(height: int, width: int) -> _Bins:
     ring = np.digitize(frequency, _RINGS) - 1
     sector = np.minimum((angle / np.pi * _SECTORS).astype(int), _SECTORS - 1)
     inside = (ring >= 0) & (ring < len(_MISFIT))
-    number = np.where(inside, ring * _SECTORS + sector, -1)
-    member = number.reshape(-1, 1) == np.arange(len(_MISFIT) * _SECTORS)
-    count = member.sum(axis=0)
-    average = member / np.maximum(count, 1)
-    mean = [
-        np.asarray(v).reshape(-1) @ average for v in (f_y**2, f_x**2, f_y * f_x, np.log(np.maximum(frequency, 1e-3)))
-    ]
+    bins = len(_MISFIT) * _SECTORS
+    of = np.where(inside, ring * _SECTORS + sector, bins).astype(np.uint8)
+    count = np.maximum(_sums(of, np.ones(of.shape)), 1)
+    squares = [_sums(of, values) / count for values in (f_y**2, f_x**2, f_y * f_x)]
+    log_frequency = _sums(of, np.log(np.maximum(frequency, 1e-3))) / count
     # The logarithm of a mean of n exponentially distributed powers has variance 1 / n.
-    variance = np.repeat(np.square(_MISFIT), _SECTORS) + 1 / np.maximum(count, 1)
-    weight = np.where(count > 0, 1 / variance, 0) * 2 / _SECTORS
-    return _Bins(*(np.asarray(a, np.float32) for a in (average, np.stack(mean[:3]), mean[3], weight)))
+    variance = np.repeat(np.square(_MISFIT), _SECTORS) + 1 / count
+    weight = np.where(np.isin(np.arange(bins), of), 1 / variance, 0) * 2 / _SECTORS
+    return _Bins(of, *(np.asarray(a, np.float32) for a in (count, np.stack(squares), log_frequency, weight)))
+
+
+def _sums(of: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Of the values at the frequencies of every bin."""
+    bins = len(_MISFIT) * _SECTORS
+    return np.bincount(of.reshape(-1), values.reshape(-1), bins + 1)[:bins]
 
 
 def fit_spectrum(y: Observed) -> SpectralFit:
@@ -88,7 +100,10 @@ def fit_spectrum(y: Observed) -> SpectralFit:
     A picture of few pixels shows none. Blurs are told apart from sharp pictures from about 0.5 px on.
     """
     bins = _bins(*y.shape[:2])
-    powers = jnp.log(_periodogram(y).reshape(-1) @ bins.average + 1e-9)
+    # Row by row: a matrix of frequencies by bins would take dozens of times the memory of the picture.
+    nothing = jnp.zeros(len(bins.frequencies) + 1, y.dtype)
+    sums = jax.lax.map(lambda row: nothing.at[row[0]].add(row[1]), (jnp.asarray(bins.of), _periodogram(y)))
+    powers = jnp.log(sums.sum(axis=0)[:-1] / bins.frequencies + 1e-9)
 
     def cost(p: Float[Array, " 14"]) -> Scalar:
         variances = jnp.stack([p[2] ** 2, p[3] ** 2 + p[4] ** 2, 2 * p[2] * p[3]]) + _LENS**2 * jnp.array([1, 1, 0])
