@@ -32,7 +32,7 @@ _ALPHA = (2.6, 0.2)
 # How much more or less contrast than on average a picture has in a sector at all frequencies (hair falls, horizons
 # lie): standard deviation of its logarithm. A blur shows in how power falls, not in how much there is.
 _DIRECTIONS = 0.8
-# A blur is a claim that needs evidence: weight of the trace of S in the cost, and the trace in px^2 at which a wide blur
+# A blur is a claim that needs evidence: weight of the trace of S in the cost, and the trace in px^2 of a blur that
 # needs half the most that any does. Below a variance of so many px^2 an axis of S is taken for the picture's own
 # direction rather than a blur.
 _PRIOR, _WIDE, _DOUBT = 2.0, 3.0, 0.2
