@@ -42,8 +42,7 @@ def test_reverse_equals_the_diffusers_scheduler(stride):
     assert np.std(theirs) > 0.1
 
 
-# What is compared is the chain; the networks are in tests/test_ddpm_unet.py.
-SMALL = DDPMUNetConfig(8, (8,), (False,), blocks_per_level=1, norm_groups=4, middle_attention=False)
+SMALL = DDPMUNetConfig(8, (8, 16), (False, True), blocks_per_level=1, norm_groups=4)
 BOUNDS = (
     {},
     {"clip_sample_range": 2.5},

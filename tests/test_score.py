@@ -4,7 +4,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import uint8_images
+from networks import UNET, tiny_prior, uint8_images
 
 from diip_jax.commands.settings import DIIPSettings
 from diip_jax.evaluate.restorers import Loop
@@ -49,8 +49,9 @@ def test_replay_selects_what_the_rule_would_return(task, run):
     np.testing.assert_array_equal(replayed.images, run.images[[0, 1], [11, 5]])
 
 
-def test_replay_is_what_the_loop_does(prior):
+def test_replay_is_what_the_loop_does():
     """Also for rules that look at images, where the iterates are kept with 8 bits."""
+    prior = tiny_prior(model=UNET)
     method = DIIPSettings(stride=500, max_iterations=30, learning_rate=0.05, k_min=3, window=4, patience=3)
     task = corrupted("noise", uint8_images(2))
     restorer = Loop(prior, method)
