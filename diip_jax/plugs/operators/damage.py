@@ -61,7 +61,7 @@ class Damage(NamedTuple):
         believed: whether the blur is to be believed to be the Gaussian: it is no narrow one, and there is a little
             white noise, so that nothing has resampled the picture since.
         resampled: whether there is less white noise than any camera's picture has, as after an enlargement: the
-            Gaussian then stands for what was averaged and interpolated.
+            Gaussian then stands for what was averaged and interpolated. A picture that is reduced is none.
         impulses: whether there are pixels that have nothing to do with the picture.
         hidden: `[H, W]`, which pixels these are.
         blocks: power of jumps across the borders of 8x8 blocks over that elsewhere; 1 without JPEG.
@@ -113,7 +113,7 @@ def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
         covariance=jnp.where(_largest_variance(covariance) > least**2, covariance, 0),
         noise=noise,
         believed=(floor > _WHITE[0]) & (floor < _WHITE[1]) & ~jpeg & (jnp.trace(covariance) > 2 * _BELIEVED_BLUR**2),
-        resampled=(floor <= _WHITE[0]) & ~jpeg,
+        resampled=(floor <= _WHITE[0]) & ~jpeg & (not reduced),
         impulses=impulses,
         hidden=hidden,
         blocks=blocks,
