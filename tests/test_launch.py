@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from adm_cases import tiny
 from command_line import checkpoint, picture, pixels, record, run
+from networks import UNET
 from PIL import Image
 
 from diip_jax.commands.settings import METHODS, DIIPSettings
@@ -129,7 +130,6 @@ def test_image_takes_files_folders_and_globs(capsys, tmp_path, how):
         ),
         (["a.png", "--method=bird", "--degradation=downsample", "--scale=1"], "--scale=1: expected at least 2"),
         (["a.png", "--method=blind", "--scale=3"], "--scale=3: expected a divisor of 16 and 16"),
-        (["a.png", "--method=blind", "--scale=16"], "images are 1x1: this prior takes sides that are multiples of 2"),
         (["a.png", "--scale=2"], "--scale: --method=diip has no such setting"),
         (["a.png", "--method=bird", "--boundary=valid", "--kernel_size=17"], "--boundary='valid' takes 8 px off all"),
         (
@@ -151,6 +151,13 @@ def test_wrong_usage_is_one_line_and_2(capsys, tmp_path, monkeypatch, arguments,
     [line] = outcome.err
     assert line.startswith("diip_jax.launch: error: ") and says in line
     assert not (tmp_path / "restored").exists()
+
+
+def test_a_scale_of_which_the_prior_does_not_take_the_picture(capsys, tmp_path, one):
+    save_prior(tmp_path / "unet", random_prior(UNET))
+    outcome = run(capsys, one, "--method=blind", "--scale=16", f"--checkpoint={tmp_path / 'unet'}")
+    assert outcome.code == 2 and outcome.out == []
+    assert "images are 1x1: this prior takes sides that are multiples of 2" in outcome.err[-1]
 
 
 def test_damaged_checkpoint(capsys, tmp_path, one):

@@ -14,7 +14,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from networks import images, tiny_prior
+from networks import UNET, images, tiny_prior
 
 import diip_jax as dj
 from diip_jax.solve import inputs
@@ -24,7 +24,7 @@ _NOISE = {"stride": 250, "learning_rate": 0.02, "max_iterations": 14}
 
 def cases() -> dict[str, tuple]:
     """Name -> (method, y, args) of each restoration."""
-    prior, y, small = tiny_prior(), np.asarray(images(3)), np.asarray(images(3, 8))
+    prior, y, small = tiny_prior(model=UNET), np.asarray(images(3)), np.asarray(images(3, 8))
     masks = np.ones((3, 16, 16), bool)
     masks[:, 4:9, 5:11] = masks[1, 0] = False
     kernels = np.random.default_rng(0).random((3, 5, 5)).astype(np.float32)
