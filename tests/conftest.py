@@ -1,6 +1,5 @@
 """What every test runs under: the CPU, and every jaxtyping annotation checked by beartype."""
 
-import ctypes
 import gc
 import os
 import resource
@@ -69,12 +68,11 @@ def memory_is_bounded():
     pages = Path("/proc/self/statm")
     if pages.exists() and int(pages.read_text().split()[1]) * resource.getpagesize() < ENOUGH:
         return
+    from diip_jax.machine import give_back_memory
+
     jax.clear_caches()
     gc.collect()
-    # What is free again goes back to the system, where the C library can be told so.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    give_back_memory()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`python ray_driver.py Waiting|Stuck FOLDER FLAGS...`: the command, whose actors of Ray come to harm."""
+"""`python ray_driver.py Waiting|Stuck|Restorer FOLDER FLAGS...`: the command, whose actors of Ray come to harm."""
 
 import os
 import sys
@@ -45,5 +45,5 @@ class Stuck(Restorer):
 if __name__ == "__main__":
     how, folder, *arguments = sys.argv[1:]
     os.environ["DIIP_JAX_HARM"], os.environ["RAYDRIVER"] = folder, str(os.getpid())
-    ray_engine.Restorer = {"Waiting": Waiting, "Stuck": Stuck}[how]
+    ray_engine.Restorer = {"Waiting": Waiting, "Stuck": Stuck, "Restorer": Restorer}[how]
     sys.exit(main(arguments))

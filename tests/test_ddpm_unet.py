@@ -75,7 +75,9 @@ def test_matches_diffusers_for_every_option(case):
     assert relative_error(network, lambda x, t: network(x, t).sample, config, size, case) <= TOLERANCE
 
 
-@pytest.mark.parametrize(("preset", "size"), [("faces64", (64, 64)), ("ddpm-celebahq-256", (32, 32))])
+@pytest.mark.parametrize(
+    ("preset", "size"), [("faces64", (64, 64)), ("ddpm-cifar10-32", (32, 32)), ("ddpm-celebahq-256", (32, 32))]
+)
 def test_matches_diffusers_for_published_configurations(preset, size):
     config = PRESETS[preset].model
     network = diffusers_network(config)

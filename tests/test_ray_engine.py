@@ -86,6 +86,12 @@ def test_an_actor_that_is_killed_twice_or_whose_device_is_stuck_costs_nothing(ca
     assert run(capsys, *pictures, *SETTINGS, f"--output_dir={here}").code == 0
     for path in pictures:
         assert (tmp_path / "out" / path.name).read_bytes() == (here / path.name).read_bytes()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    again = subprocess.run(
+        [*DRIVER, "Restorer", str(tmp_path), *flags(pictures, tmp_path)], env=ENVIRON, capture_output=True, text=True
+    )
+    assert again.returncode == 0 and "0 restored, 12 skipped, 0 failed" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
     # Once more for those whose output is lost; all others are left alone.
     lost = pictures[:4]
     for path in lost:

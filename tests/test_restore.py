@@ -38,7 +38,7 @@ def test_uint8_and_float_give_the_same_picture_in_their_own_range(prior, photos)
 def test_an_image_depends_neither_on_its_batch_nor_on_its_place():
     prior, y = tiny_prior(model=UNET), np.asarray(images(5))
     full = dj.restore(diip(prior), y)
-    for order, batch_size in (([4, 2, 0, 1, 3], None), ([3, 3, 1], 2), ([2], None), ([1, 0], 1)):
+    for order, batch_size in (([4, 2, 0, 1, 3], None), ([0, 1, 2, 3, 4], 2), ([3, 3, 1], 3), ([2], None), ([1, 0], 1)):
         other = dj.restore(diip(prior), y[order], batch_size=batch_size)
         np.testing.assert_array_equal(other.images, full.images[order])
         np.testing.assert_array_equal(other.selected, full.selected[order])

@@ -123,13 +123,16 @@ def test_samples_are_those_of_restore_stopped_by_the_own_rule(prior):
     assert run.evaluations.tolist() == expected.stats["evaluations"].tolist()
 
 
-def test_a_classical_restorer_is_its_function():
+@pytest.mark.parametrize(
+    "function", [baselines.non_local_means, baselines.total_variation, baselines.unsupervised_wiener]
+)
+def test_a_classical_restorer_is_its_function(function):
     task = corrupted("noise", uint8_images(2, side=24))
-    restorer = Classical(baselines.non_local_means)
+    restorer = Classical(function)
     run = restorer(task, 0)
-    np.testing.assert_array_equal(run.images[:, 0], baselines.non_local_means(task.y))
+    np.testing.assert_array_equal(run.images[:, 0], function(task.y))
     assert run.evaluations.tolist() == [[0], [0]] and run.memory_bytes is None and (run.seconds > 0).all()
-    assert restorer.decides == {"method": "non_local_means"} and restorer.evaluations == 0
+    assert restorer.decides == {"method": function.__name__} and restorer.evaluations == 0
 
 
 def test_dreamclean_is_what_it_is_by_itself(prior, noise):

@@ -16,7 +16,7 @@ from diip_jax.solve import batch
 from diip_jax.solve.cost import planned_bytes
 
 # Its kernels are most of what it needs.
-PRIOR = random_prior(DDPMUNetConfig(8, (32, 128), (False, False), blocks_per_level=1, norm_groups=4))
+PRIOR = random_prior(DDPMUNetConfig(8, (32, 128), (False, True), blocks_per_level=1, norm_groups=4))
 Y = np.asarray(images(9, side=8))
 
 

@@ -37,8 +37,8 @@ from diip_jax.solve.size import usual_size
 from diip_jax.stream import Given, Restored, restore_each
 
 # A picture that keeps its size goes through a local network as a whole up to so many pixels a side, in some hundred MB;
-# a larger one in windows of so many, which changes it by a hundredth of a grey level and is as fast. Through other
-# networks all go in windows of what they were trained on.
+# a larger one in windows of so many, which overlap. Through other networks all go in windows of what they were trained
+# on.
 _WHOLE, _WINDOW = 512, 256
 
 

@@ -35,8 +35,28 @@ class _OfAnother(PictureOperator):
         self.operator.check(y, args)
 
 
+class _OfBlocks(_OfAnother):
+    """What operators share that take the mean of each block of s x s pixels, D_s."""
+
+    factor: int
+
+    def __post_init__(self) -> None:
+        if self.factor < 2:
+            raise ValueError(f"factor={self.factor}: expected at least 2")
+
+    @property
+    def scale(self) -> int:
+        return self.factor * self.operator.scale
+
+    def block_means(self, x: Array) -> Array:
+        """D_s(x)."""
+        height, width, channels = x.shape
+        s = self.factor
+        return x.reshape(height // s, s, width // s, s, channels).mean((1, 3))
+
+
 @plug(data=("operator",))
-class Downsample(_OfAnother):
+class Downsample(_OfBlocks):
     """H(x) = D_s(H'(x)), D_s the mean of each block of s x s pixels: super-resolution after a blur H' (section 4).
 
     Attributes:
@@ -47,20 +67,12 @@ class Downsample(_OfAnother):
     operator: Any = Identity()
     factor: int = 4
 
-    def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise ValueError(f"factor={self.factor}: expected at least 2")
-
-    @property
-    def scale(self) -> int:
-        return self.factor * self.operator.scale
-
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
-        return _block_means(self.operator(eta, x, args), self.factor)
+        return self.block_means(self.operator(eta, x, args))
 
 
 @plug(data=("operator",))
-class Reduced(_OfAnother):
+class Reduced(_OfBlocks):
     """H(x) = H'(D_s(x)): the other way round, H' is what happened to a picture of larger pixels than the image's.
 
     An operator H' that looks at y and is inverted (`FoundDamage`) does both in y's pixels. Of the adjoint of D_s that
@@ -74,14 +86,6 @@ class Reduced(_OfAnother):
 
     operator: Any = Identity()
     factor: int = 2
-
-    def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise ValueError(f"factor={self.factor}: expected at least 2")
-
-    @property
-    def scale(self) -> int:
-        return self.factor * self.operator.scale
 
     @property
     def margin(self) -> int:
@@ -107,7 +111,7 @@ class Reduced(_OfAnother):
         return Guess(jax.image.resize(found.image, size, "cubic"), jnp.zeros((), bool))
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
-        return self.operator(eta, _block_means(x, self.factor), args)
+        return self.operator(eta, self.block_means(x), args)
 
     def learned(self, eta: Any) -> Any:
         return self.operator.learned(eta)
@@ -118,12 +122,6 @@ class Reduced(_OfAnother):
     def _reduced(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
         height, width, channels = image_shape
         return height // self.factor, width // self.factor, channels
-
-
-def _block_means(x: Array, s: int) -> Array:
-    """D_s(x), the mean of each block of s x s pixels."""
-    height, width, channels = x.shape
-    return x.reshape(height // s, s, width // s, s, channels).mean((1, 3))
 
 
 @plug(data=("operator",))
