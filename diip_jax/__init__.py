@@ -10,6 +10,7 @@ from diip_jax import startup as startup  # before what takes time to import
 # isort: split
 from diip_jax.ddim_sampling import invert, reverse
 from diip_jax.degradations import corrupt, degrade
+from diip_jax.faces import Face, find_faces, restore_faces
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, DreamClean
 from diip_jax.plug import plug
 from diip_jax.plugs.corrected_sampling import CorrectedSampling, replacement
@@ -86,6 +87,7 @@ __all__ = [
     "Downsample",
     "DreamClean",
     "ExplainedVariance",
+    "Face",
     "FoundDamage",
     "GainOffset",
     "Generator",
@@ -127,6 +129,7 @@ __all__ = [
     "every",
     "exponential_moving_variance",
     "find_damage",
+    "find_faces",
     "first_of",
     "fit_spectrum",
     "invert",
@@ -140,6 +143,7 @@ __all__ = [
     "psnr",
     "replacement",
     "restore",
+    "restore_faces",
     "reverse",
     "robust",
     "save_prior",

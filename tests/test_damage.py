@@ -63,6 +63,19 @@ def test_noise_is_found_and_nothing_else(find, sigma):
     assert not found.impulses.any() and not found.covariance.any() and (found.blocks < 1.5).all()
 
 
+def test_noise_that_grows_with_brightness_is_not_underestimated(find):
+    # A third of it in the dark half of the pixels.
+    rng = np.random.default_rng(7)
+    strength = [np.where(p.mean(axis=-1, keepdims=True) > 0, 0.36, 0.12) for p in PICTURES]
+    noise = [each * rng.standard_normal(p.shape) for each, p in zip(strength, PICTURES, strict=True)]
+    y = [p + n for p, n in zip(PICTURES, noise, strict=True)]
+    true = np.array([np.sqrt(np.mean(n**2)) for n in noise])
+    median = np.array([damage._median_noise(jnp.asarray(each)) for each in y])
+    assert np.log(median / true).mean() < -0.15
+    ratio = find(y).noise / true
+    assert abs(np.log(ratio).mean()) < 0.1 and ratio.min() > 0.85 and ratio.max() < 1.25, ratio
+
+
 def test_a_sharp_picture_has_no_damage(find):
     found = find(PICTURES)
     assert not found.noise.any() and not found.impulses.any() and not found.covariance.any()

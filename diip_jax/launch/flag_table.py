@@ -21,6 +21,8 @@ _HELP: dict[str, dict[str, str]] = {
     },
     "Results": {
         "output_dir": "folder for STEM.png and STEM.json of every input",
+        "faces": "find: also restore the faces of a photograph, each in its frame, with the bundled prior of faces; "
+        "X,Y,X,Y: that of these eyes, left and right as seen, in pixels; repeatable",
         "compare": "also STEM_compare.png: input, restored, (reference), and the curves",
         "blend": "weight of the restored image in the output, between 0 and 1; the rest is the input",
         "quality": "best: the mean of eight restorations of each image, nearer to what was there, less sharp, in eight "
@@ -168,6 +170,7 @@ def define_flags() -> flags.FlagValues:
     define(flags.DEFINE_string, "kernel", None)
     define(flags.DEFINE_enum, "resize", None, ["keep", "fit", "crop", "error"])
     define(flags.DEFINE_string, "output_dir", "restored")
+    define(flags.DEFINE_multi_string, "faces", [])
     define(flags.DEFINE_boolean, "compare", False)
     define(flags.DEFINE_float, "blend", 1.0, lower_bound=0.0, upper_bound=1.0)
     define(flags.DEFINE_enum, "quality", "default", ["default", "best"])

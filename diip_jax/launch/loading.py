@@ -10,6 +10,7 @@ from diip_jax.images import ImageError, file_sha256, fit_to_size, placed, read_i
 from diip_jax.launch.files import Files
 from diip_jax.launch.known_data import read_mask
 from diip_jax.launch.output_files import Loaded, Pixels
+from diip_jax.launch.photographed_faces import check_within
 from diip_jax.launch.plan import Job, Run
 from diip_jax.prior import Prior
 
@@ -22,6 +23,8 @@ def load(job: Job, run: Run, prior: Prior, files: Files) -> Loaded:
     scale, margin = run.operator.scale, run.operator.margin
     if run.resize == "keep":
         image = read_image(job.path)
+        for text in run.faces:
+            check_within(text, image)
         height, width = (bucket(side, scale, margin, prior) for side in image.size)
     else:
         height, width, _ = run.operator.y_shape(prior.image_shape)

@@ -21,6 +21,7 @@ from diip_jax.command import UsageError, check_devices, expanded
 from diip_jax.commands.settings import BlindSettings
 from diip_jax.configuration import configure_as_usual
 from diip_jax.images import ImageError, check_writable
+from diip_jax.launch import photographed_faces
 from diip_jax.launch.console import PROGRAM, Console
 from diip_jax.launch.contact_sheet import ContactSheet
 from diip_jax.launch.description import describe
@@ -112,6 +113,8 @@ def _restore(
     output_dir = files.output_dir(values.output_dir)
     outputs = _outputs(files, output_dir)
     runs = [run_of(kind.values, kind.method, prior, kernel, output_dir) for kind in kinds]
+    for kind, run in zip(kinds, runs, strict=True):
+        photographed_faces.check(run, len(kind.paths))
     # Names are given as by the kind of run that leaves most files: no output of another kind lies on another one.
     most = max(runs, key=lambda run: len(run.estimates))
     every_job, name_errors = plan_jobs(paths, most, outputs, reference, mask)

@@ -13,6 +13,8 @@ In the output folder, for an image `STEM`:
   With `--save_every`, `snapshots` lists the snapshots: file, sample, iterations done, and k = iterations - 1, the index
   of the iterate that it shows (iterates count from 0, as in `selected_k`). The trace `psnr` is called
   `psnr_with_margin` where the picture was padded to the prior's size: it covers the margin, which `metrics` leaves out.
+  With `--faces`, `faces` has the eyes of each face that was restored by itself, left and right as seen, (x, y) in
+  pixels of the input, and the sha256 of that prior.
 - `STEM_kernel.png`: the blur kernel where one was estimated, stretched from black (0) to white (its largest value); its
   values stand in the record under `operator`, with whatever else was learned of the degradation, and the trace
   `kernel_change` tells by how much it changed since the iterate before (sum of absolute differences, 0 to 2).
@@ -90,6 +92,7 @@ def write_outputs(
     prior: Prior,
     seconds: dict[str, float],
     snapshots: Sequence[Snapshot] = (),
+    faces: dict[str, Any] | None = None,
 ) -> str:
     """Writes the files of image n of a result, the record last; returns the line that says so.
 
@@ -111,6 +114,8 @@ def write_outputs(
         for i, sample in enumerate(samples):
             write_pixels(item, f"_sample{i}.png", sample)
         extra["spread"] = _write_spread(item, np.stack(samples))
+    if faces is not None:
+        extra["faces"] = faces
     if run.save_every:
         extra["snapshots"] = [{**shot._asdict(), "k": shot.iterations - 1} for shot in snapshots]
     write_pixels(item, ".png", output)

@@ -44,6 +44,7 @@ class Run:
         save_every: iterations between two snapshots, 0 for none.
         strip_metadata: whether EXIF, XMP and the colour profile of the input are left out of the outputs.
         animate: whether the snapshots become an animation, too.
+        faces: of a photograph, which are restored with the prior of faces, too: "find", or places of eyes.
     """
 
     method_name: str
@@ -63,6 +64,7 @@ class Run:
     animate: bool = False
     skip_existing: bool = False
     strip_metadata: bool = False
+    faces: tuple[str, ...] = ()
 
     def settings(self, prior: Prior) -> dict[str, Any]:
         """What the outputs depend on, except what a record names elsewhere: seed, resize policy, prior and input."""
@@ -76,6 +78,7 @@ class Run:
             "save_every": self.save_every,
             # Said only where it is asked for: records from before there was the choice are of this run, too.
             **({"strip_metadata": True} if self.strip_metadata else {}),
+            **({"faces": list(self.faces)} if self.faces else {}),
         }
 
 

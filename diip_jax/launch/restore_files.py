@@ -6,6 +6,7 @@ grow with the number of files.
 
 import dataclasses
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ from diip_jax.launch.failures import DiskFull, cause_of, explain, no_room
 from diip_jax.launch.files import Files
 from diip_jax.launch.loading import known, load
 from diip_jax.launch.output_files import Loaded, Snapshot, blended, write_outputs, write_pixels
+from diip_jax.launch.photographed_faces import PhotographedFaces
 from diip_jax.launch.plan import Job, Run, asked_of, finished, snapshot_ending
 from diip_jax.plugs.monitors import psnr
 from diip_jax.prior import Prior
@@ -91,11 +93,17 @@ def restore_files(
 
 
 class _Ended(NamedTuple):
-    """An image that is to be written, and how many (image, sample) pairs were restored together with it."""
+    """An image that is to be written.
+
+    Attributes:
+        at_once: how many (image, sample) pairs were restored together with it.
+        faces: what the record says of its faces, None where they are no matter.
+    """
 
     item: Loaded
     restored: Restored
     at_once: int
+    faces: dict[str, Any] | None
 
 
 class _AtOnce:
@@ -136,6 +144,7 @@ class _Work:
         self._files, self._seeds, self._images = files, seeds, images
         self._run, self._prior, self._save, self._console, self._summary = run, prior, save, console, summary
         self._asked = asked_of(run, prior)
+        self._faces = PhotographedFaces(run) if run.faces else None
         self._items: dict[Job, Loaded] = {}
         self._snapshots: dict[Job, dict[tuple[int, int], Snapshot]] = {}
         self.behind: Behind[_Ended, tuple[str, int]] = Behind(self._write, self._written, room=4)
@@ -237,12 +246,20 @@ class _Work:
         if one.fault is not None:
             self._snapshots.pop(one.name, None)
             self._fail(item.job, one.fault, "device", at_once)
-        else:
-            self.behind.put(_Ended(item, one, at_once))
+            return
+        faces = None
+        if self._faces is not None and one.solution is not None:
+            try:
+                solution, faces = self._faces(item, one.solution, self._run_of(item.job).seed)
+            except Exception as error:
+                self._fail(item.job, error, "device")
+                return
+            one = one._replace(solution=solution, ended=time.monotonic())
+        self.behind.put(_Ended(item, one, at_once, faces))
 
     def _write(self, ended: "_Ended") -> tuple[str, int]:
         """In a thread: the files of an image; the line that says so, and their bytes."""
-        item, one, at_once = ended
+        item, one, at_once, faces = ended
         shots = [shot for _, shot in sorted(self._snapshots.pop(item.job, {}).items())]
         compiled = compile_time.within(one.began, one.ended)
         images = max(1.0, at_once / self._run.samples)
@@ -251,13 +268,13 @@ class _Work:
             "compile_seconds": round(compiled, 3),
         }
         assert one.solution is not None
-        line = write_outputs(item, 0, one.solution, self._run_of(item.job), self._prior, seconds, shots)
+        line = write_outputs(item, 0, one.solution, self._run_of(item.job), self._prior, seconds, shots, faces)
         size = sum(output.stat().st_size for output in item.job.outputs(self._run))
         self._files.publish(item.job, self._run)
         return line, size
 
     def _written(self, ended: "_Ended", future: Future[tuple[str, int]]) -> None:
-        item, one, _ = ended
+        item, one = ended.item, ended.restored
         try:
             line, size = future.result()
         except Exception as error:

@@ -55,6 +55,7 @@ def run_of(
         animate=values.animate,
         skip_existing=values.skip_existing,
         strip_metadata=values.strip_metadata,
+        faces=tuple(values.faces),
     )
 
 
