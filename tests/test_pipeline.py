@@ -7,6 +7,8 @@ import pytest
 
 from diip_jax.run.pipeline import Ahead, Behind
 
+LIGHT = {"weigh": lambda result: 0, "limit": 1}
+
 
 def drained(ahead):
     while (ready := next(ahead, "end")) != "end":
@@ -15,7 +17,7 @@ def drained(ahead):
 
 
 def test_results_come_in_order_with_their_faults():
-    ahead = Ahead(lambda n: 6 // n, [3, 0, 2], threads=2, room=2)
+    ahead = Ahead(lambda n: 6 // n, [3, 0, 2], threads=2, room=2, **LIGHT)
     seen = [(job, future.exception() or future.result()) for job, future in drained(iter(ahead))]
     ahead.close()
     assert seen[0] == (3, 2) and seen[2] == (2, 3)
@@ -24,7 +26,7 @@ def test_results_come_in_order_with_their_faults():
 
 def test_no_more_is_held_than_there_is_room_for():
     begun = []
-    ahead = Ahead(begun.append, range(100), threads=2, room=5)
+    ahead = Ahead(begun.append, range(100), threads=2, room=5, **LIGHT)
     results = drained(iter(ahead))
     for taken in range(10):
         next(results)
@@ -34,9 +36,29 @@ def test_no_more_is_held_than_there_is_room_for():
     assert len(begun) < 20
 
 
+def test_what_is_held_ahead_weighs_no_more_than_the_limit():
+    begun = []
+
+    def load(weight):
+        begun.append(weight)
+        return weight
+
+    # Alone until the first is known; then three of the heaviest, but one even where that is above the limit.
+    weights = [3, 3, 3, 3, 3, 3, 20, 3, 3, 3]
+    results = drained(iter(Ahead(load, weights, threads=2, room=5, weigh=lambda weight: weight, limit=10)))
+    held = []
+    for taken, (job, future) in enumerate(results):
+        assert job == future.result()
+        held.append(len(begun) - taken)
+    assert max(held) == 3
+    # Two more may have begun before that one was known.
+    assert held[weights.index(20) + 2 :] == [1, 1]
+    assert begun == weights
+
+
 def test_what_is_not_ready_is_not_waited_for():
     gate = threading.Event()
-    results = iter(Ahead(lambda n: gate.wait(), [1], threads=1, room=1))
+    results = iter(Ahead(lambda n: gate.wait(), [1], threads=1, room=1, **LIGHT))
     assert next(results) is None
     gate.set()
     assert next(drained(results))[0] == 1

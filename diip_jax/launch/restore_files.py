@@ -38,6 +38,8 @@ from diip_jax.solve.problem import Problem, Result
 from diip_jax.solve.size import usual_size
 from diip_jax.stream import Given, Restored, restore_each
 
+# Bytes of pictures that are decoded before the devices have room for them, at most.
+_AHEAD = 256_000_000
 # A picture that keeps its size goes through a local network as a whole up to so many pixels a side, in some hundred MB;
 # a larger one in windows of so many, which overlap. Through other networks all go in windows of what they were trained
 # on.
@@ -51,6 +53,13 @@ class _Read:
     item: Loaded | None
     why: str | None
     bytes: int = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of its pictures."""
+        item = self.item
+        arrays = [] if item is None else [item.fitted.rgb, item.fitted.alpha, item.input, item.y, item.clean, item.mask]
+        return sum({id(array): array.nbytes for array in arrays if array is not None}.values())
 
 
 def restore_files(
@@ -77,7 +86,8 @@ def restore_files(
     console.start(len(jobs), run.max_iterations * run.samples)
     save: Saved = ("loss", "laplacian_variance", *run.estimates, *([psnr] if jobs[0].reference else []))
     work = _Work(run, files, seeds or {}, prior, save, console, summary, len(jobs))
-    ahead = Ahead(work.read, jobs, threads=min(4, len(jobs)), room=2 * (run.batch_size or jax.local_device_count()) + 4)
+    room = 2 * (run.batch_size or jax.local_device_count()) + 4
+    ahead = Ahead(work.read, jobs, min(4, len(jobs)), room, lambda read: read.held, _AHEAD)
     try:
         with warnings.catch_warnings():
             # It is about arrays of 0 to 1: what comes from a file is in [-1, 1], however bright.
@@ -143,6 +153,7 @@ class _Work:
     ) -> None:
         self._files, self._seeds, self._images = files, seeds, images
         self._run, self._prior, self._save, self._console, self._summary = run, prior, save, console, summary
+        self._full = False
         self._asked = asked_of(run, prior)
         self._faces = PhotographedFaces(run) if run.faces else None
         self._items: dict[Job, Loaded] = {}
@@ -290,8 +301,11 @@ class _Work:
     def _fail(self, job: Job, error: Exception, stage: str, at_once: int = 1) -> None:
         self._summary.failures[cause_of(error, stage)] += 1
         self._console.image_done()
-        self._console.error(self._files.shown(explain(job, error, self._run, at_once)))
-        if no_room(error):
+        full = no_room(error)
+        if not (full and self._full):  # what was on the way fails of the same
+            self._console.error(self._files.shown(explain(job, error, self._run, at_once)))
+        if full:
+            self._full = True
             raise DiskFull(self._files.shown(str(self._run.output_dir))) from error
 
     def _look(self, state: State, where: np.ndarray, who: list[tuple[Job, int]]) -> np.ndarray | None:

@@ -20,17 +20,30 @@ class Ahead(Generic[Job, Value]):
         jobs: taken one by one, as there is room.
         threads: how many work at once.
         room: results, and calls that are on the way, that are held at most.
+        weigh: what a result weighs, in the unit of `limit`.
+        limit: what is held weighs no more if each is as heavy as the heaviest so far; but one is always held. Until the
+            first is there, nothing is known of them, and it is alone on the way.
     """
 
-    def __init__(self, function: Callable[[Job], Value], jobs: Iterable[Job], threads: int, room: int) -> None:
+    def __init__(
+        self,
+        function: Callable[[Job], Value],
+        jobs: Iterable[Job],
+        threads: int,
+        room: int,
+        weigh: Callable[[Value], int],
+        limit: int,
+    ) -> None:
         self._function, self._jobs, self._room = function, iter(jobs), room
+        self._weigh, self._limit = weigh, limit
+        self._heaviest: int | None = None
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "decode")
         self._held: deque[tuple[Job, concurrent.futures.Future[Value]]] = deque()
 
     def __iter__(self) -> Iterator[tuple[Job, concurrent.futures.Future[Value]] | None]:
         """(job, a future that is done) of every job; None where the next one is not ready yet."""
         while True:
-            while len(self._held) < self._room and (job := next(self._jobs, None)) is not None:
+            while len(self._held) < self._fitting() and (job := next(self._jobs, None)) is not None:
                 self._held.append((job, self._pool.submit(self._function, job)))
             if not self._held:
                 return
@@ -38,6 +51,14 @@ class Ahead(Generic[Job, Value]):
                 yield self._held.popleft()
             else:
                 yield None
+
+    def _fitting(self) -> int:
+        for _, future in self._held:
+            if future.done() and future.exception() is None:
+                self._heaviest = max(self._heaviest or 0, self._weigh(future.result()))
+        if self._heaviest is None:
+            return 1
+        return self._room if self._heaviest * self._room <= self._limit else max(1, self._limit // self._heaviest)
 
     def wait(self, seconds: float) -> None:
         """Until the next one is ready, and no longer than that."""
