@@ -48,17 +48,21 @@ class Ahead(Generic[Job, Value]):
             if not self._held:
                 return
             if self._held[0][1].done():
+                self._look_at(self._held[0][1])
                 yield self._held.popleft()
             else:
                 yield None
 
     def _fitting(self) -> int:
         for _, future in self._held:
-            if future.done() and future.exception() is None:
-                self._heaviest = max(self._heaviest or 0, self._weigh(future.result()))
+            self._look_at(future)
         if self._heaviest is None:
             return 1
         return self._room if self._heaviest * self._room <= self._limit else max(1, self._limit // self._heaviest)
+
+    def _look_at(self, future: concurrent.futures.Future[Value]) -> None:
+        if future.done() and future.exception() is None:
+            self._heaviest = max(self._heaviest or 0, self._weigh(future.result()))
 
     def wait(self, seconds: float) -> None:
         """Until the next one is ready, and no longer than that."""
