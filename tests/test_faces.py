@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from networks import tiny_prior
+from PIL import Image
 from skimage import data
 
 from diip_jax import DIIP, Face, find_faces, restore_faces
@@ -112,6 +113,20 @@ def test_the_face_of_a_photograph_is_found():
     half = data.astronaut()[::2, ::2].mean(axis=-1, keepdims=True).astype(np.uint8)
     (small,) = find_faces(half)
     np.testing.assert_allclose(small.scaled(2).left, face.left, atol=4)
+
+
+def test_large_and_small_faces_of_a_large_picture_are_found_once():
+    (face,) = find_faces(data.astronaut())
+    # Eight astronauts, whom the tiles of 1024 pixels cut, and one who is larger than a tile, below.
+    small = np.tile(data.astronaut(), (2, 4, 1))
+    large = np.asarray(Image.fromarray(data.astronaut()).resize((2048, 2048)))
+    found = find_faces(np.concatenate([small, large]))
+    assert len(found) == 9
+    wanted = [face.moved(512 * across, 512 * down) for across in range(4) for down in range(2)]
+    wanted.append(face.scaled(4).moved(0, 1024))
+    for each in wanted:
+        (same,) = (one for one in found if one.is_on(each))
+        np.testing.assert_allclose([same.left, same.right], [each.left, each.right], atol=each.side / 32)
 
 
 def test_a_similarity_is_fitted_and_a_face_in_profile_left_out():
