@@ -12,6 +12,7 @@ from test_spectrum import blurred, natural
 
 from diip_jax import Prior, Schedule
 from diip_jax.plugs.operators import damage
+from diip_jax.plugs.operators.quantisation import near_quantised, quantisation_scale
 
 SIDE = 64
 
@@ -107,6 +108,26 @@ def test_the_blocks_of_a_jpeg_are_found_the_more_the_worse_it_is(find):
     print("blocks at quality 90, 30, 10:", means)
     assert means[0] < means[1] < means[2]
     assert (ratios[2].noise > 0).all() and (ratios[2].noise >= ratios[0].noise).all()
+
+
+def test_the_estimate_of_a_jpeg_agrees_with_what_was_quantised_and_is_nearer_to_the_picture(find):
+    # As `jpeg` scales and clips them.
+    clean = [np.clip(p * 60 + 127.5, 0, 255) / 127.5 - 1 for p in PICTURES]
+    y = [jpeg(p, 10) for p in PICTURES]
+    found = find(y)
+    scales = np.array([quantisation_scale(jnp.asarray(each, jnp.float32)) for each in y])
+    seen = scales > 0
+    assert seen.sum() >= 3
+    np.testing.assert_array_equal(found.evaluations, np.where(seen, 6, 3))
+
+    def distance(a, b):
+        return np.mean((np.asarray(a) - b) ** 2)
+
+    for n in np.flatnonzero(seen):
+        estimate, observed, true = found.estimate[n], y[n], clean[n]
+        near = near_quantised(jnp.asarray(estimate), jnp.asarray(observed), jnp.asarray(scales[n]), damage._NEAR)
+        np.testing.assert_allclose(near, estimate, atol=1e-4)
+        assert distance(estimate, true) < 0.9 * distance(observed, true)
 
 
 def test_blocks_count_from_the_first_pixel():

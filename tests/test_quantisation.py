@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
 from PIL import Image
 from test_spectrum import natural
 
-from diip_jax.plugs.operators.quantisation import _AT, _STEPS, quantisation_scale, scale_of
+from diip_jax.plugs.operators.quantisation import near_quantised, quantisation_scale, scale_of, steps_of
 
 PICTURES = np.stack([np.clip(90 * natural(seed) + 127.5, 0, 255).astype(np.uint8) for seed in range(6)])
 
@@ -35,8 +36,31 @@ def test_the_quality_is_found(quality):
 @pytest.mark.parametrize("quality", [5, 10, 35, 50, 75, 90])
 def test_the_steps_are_those_that_libjpeg_writes(quality):
     table = np.array(jpeg(PICTURES[0], quality).quantization[0]).reshape(8, 8)
-    steps = np.maximum(np.floor(np.array(_STEPS) * scale_of(np.array(quality)) + 0.5), 1)
-    np.testing.assert_array_equal([table[at] for at in _AT], steps)
+    np.testing.assert_array_equal(table, steps_of(float(scale_of(np.array(quality)))))
+
+
+def coefficients(picture):
+    """Of the blocks' luminance, in levels."""
+    height, width = (side // 8 * 8 for side in picture.shape[:2])
+    luma = 127.5 * (picture[:height, :width] @ np.array([0.299, 0.587, 0.114]))
+    return scipy.fft.dctn(luma.reshape(height // 8, 8, width // 8, 8), axes=(1, 3), norm="ortho")
+
+
+@pytest.mark.parametrize("quality", [10, 50])
+def test_a_picture_is_brought_to_what_was_quantised_and_no_further(quality):
+    share, scale = 0.3, float(scale_of(np.array(quality)))
+    y = np.asarray(jpeg(PICTURES[0], quality))[:61] / 127.5 - 1
+    x = y + np.random.default_rng(0).normal(0, 0.5, y.shape)
+    near = np.asarray(near_quantised(jnp.asarray(x), jnp.asarray(y), jnp.float32(scale), share), np.float64)
+    off, most = coefficients(x) - coefficients(y), share * steps_of(scale)[:, None]
+    # Scipy's transform in float64; what was near enough has not moved, and what was not, to the limit.
+    np.testing.assert_allclose(coefficients(near) - coefficients(y), np.clip(off, -most, most), atol=2e-3)
+    assert (abs(off) > most).mean() > 0.2
+    # Colours, and blocks that are not whole, are as they were.
+    np.testing.assert_allclose(np.diff(near, axis=-1), np.diff(x, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(near[56:], x[56:], atol=1e-6)
+    small = jnp.ones((7, 30, 3))
+    assert near_quantised(small, small, jnp.float32(scale), share) is small
 
 
 def test_what_was_no_jpeg_shows_no_steps():

@@ -92,9 +92,8 @@ class Loop(Restorer):
     @property
     def evaluations(self) -> int:
         problem = self._problem
-        generator, operator = problem.generator, problem.operator
-        first = operator.first_evaluations + generator.first_evaluations
-        return first + self.settings.max_iterations * generator.evaluations
+        generator = problem.generator
+        return generator.first_evaluations + self.settings.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
         return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}

@@ -105,7 +105,7 @@ def start(
             chosen = either(guess.settled, Candidate(jnp.int32(0), _shown(operator, y, guess.image), learned), nothing)
         state = State(
             k=jnp.int32(0),
-            evaluations=evaluations + operator.first_evaluations,
+            evaluations=evaluations + operator.first_evaluations(eta),
             key=iterates_key,
             u=u,
             cache=cache,

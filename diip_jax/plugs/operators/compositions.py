@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Any, Array, Image, Observed, PRNGKey
+from diip_jax.array_types import Any, Array, Count, Image, Observed, PRNGKey
 from diip_jax.plug import plug
 from diip_jax.plugs.operators.operator import Guess, Identity, PictureOperator
 
@@ -91,9 +91,8 @@ class Reduced(_OfBlocks):
     def margin(self) -> int:
         return self.factor * self.operator.margin
 
-    @property
-    def first_evaluations(self) -> int:
-        return self.operator.first_evaluations
+    def first_evaluations(self, eta: Any) -> Count | int:
+        return self.operator.first_evaluations(eta)
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
         return self.operator.init(key, self._reduced(image_shape))

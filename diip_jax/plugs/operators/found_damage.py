@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diip_jax.array_types import Array, Image, Observed, PRNGKey
+from diip_jax.array_types import Array, Count, Image, Observed, PRNGKey
 from diip_jax.plug import plug
 from diip_jax.plugs.operators import damage
 from diip_jax.plugs.operators.operator import Guess, PictureOperator
@@ -39,9 +39,8 @@ class FoundDamage(PictureOperator):
     def __post_init__(self) -> None:
         SpectralBlur(self.ridge)
 
-    @property
-    def first_evaluations(self) -> int:
-        return damage.EVALUATIONS
+    def first_evaluations(self, eta: Any) -> Count | int:
+        return eta["evaluations"].astype(jnp.int32)
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
         check_image_shape(self.prior, image_shape)
@@ -54,12 +53,13 @@ class FoundDamage(PictureOperator):
             "hidden": hidden,
             "noise": number,
             "ridge": number,
+            "evaluations": number,
         }
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         found = damage.find_damage(self.prior, y, reduced=self.reduced)
         hidden = found.hidden[..., None].astype(y.dtype)
-        of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden}
+        of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden, "evaluations": found.evaluations}
         trust = jnp.where(found.believed, _BELIEVED, jnp.where(found.resampled, _RESAMPLED, 1.0))
         return {"covariance": found.covariance, "noise": found.noise, "ridge": trust * self.ridge, **of_picture}
 

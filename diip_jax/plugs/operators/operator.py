@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Any, Array, Flag, Image, PRNGKey
+from diip_jax.array_types import Any, Array, Count, Flag, Image, PRNGKey
 from diip_jax.plug import plug
 
 
@@ -39,9 +39,8 @@ class Operator:
         """An image to begin from, given the first eta; here none."""
         return None
 
-    @property
-    def first_evaluations(self) -> int:
-        """Network evaluations in `start`; here none."""
+    def first_evaluations(self, eta: Any) -> Count | int:
+        """Network evaluations in the `start` that found this eta; here none."""
         return 0
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Array:

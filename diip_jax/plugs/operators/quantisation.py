@@ -9,11 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diip_jax.array_types import Array, Float, Image, Scalar
+from diip_jax.array_types import Any, Array, Float, Image, Scalar
 
-# Coefficients (row, column) of a block that are looked at, and their steps in the standard's table of luminance.
+# The standard's steps for luminance, and the coefficients (row, column) of a block that are looked at.
+_LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
 _AT = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
-_STEPS = (11, 12, 12, 10, 14, 14, 13)
 _QUALITIES = np.arange(4, 91)
 # How well values fit a step is the mean cosine of their phase; that from which on they do, and how many it takes.
 # Smaller values than the least say little of any step: rounding to 8 bits moves them by about 0.3.
@@ -30,19 +41,51 @@ def quantisation_scale(y: Image) -> Scalar:
 
     The coarsest that the coefficients fit: they fit its fractions, too. Blocks begin at the first pixel.
     """
-    height, width = (side // 8 * 8 for side in y.shape[:2])
-    if not height or not width:
+    blocks = _blocks(y)
+    if not blocks.size:
         return jnp.zeros(())
-    weights = np.array([0.299, 0.587, 0.114], np.float32) if y.shape[-1] == 3 else np.ones(y.shape[-1]) / y.shape[-1]
-    luma = 127.5 * (y[:height, :width] @ jnp.asarray(weights, y.dtype))
-    blocks = luma.reshape(height // 8, 8, width // 8, 8)
     basis = _cosines()
     values = jnp.stack([jnp.einsum("aibj,i,j->ab", blocks, basis[row], basis[column]) for row, column in _AT])
     scales = scale_of(_QUALITIES)
-    steps = np.maximum(np.floor(np.array(_STEPS) * scales[:, None] + 0.5), 1)
+    steps = np.stack([steps_of(scale)[tuple(zip(*_AT, strict=True))] for scale in scales])
     # One after the other, in a program of one of them.
     found = jax.lax.map(lambda step: _fit(values, step), jnp.asarray(steps, jnp.float32)) > _FIT
     return jnp.where(found.any(), jnp.asarray(scales, jnp.float32)[jnp.argmax(found)], 0)
+
+
+def steps_of(scale: Any) -> Any:
+    """`[8, 8]`, the standard's steps for luminance by a factor, as libjpeg rounds them; at least 1."""
+    return (np if isinstance(scale, float) else jnp).floor(_LUMINANCE * scale + 0.5).clip(1, 255)
+
+
+def near_quantised(x: Image, y: Image, scale: Scalar, share: float) -> Image:
+    """x, moved as little as brings every coefficient of its luminance within a share of a step of y's.
+
+    What a JPEG has come from lies within half a step of it, most of it nearer. Blocks that are not whole stay as they
+    are, and so do colours.
+
+    Args:
+        x, y: `[H, W, C]` in [-1, 1].
+        scale: of y's steps, see `quantisation_scale`.
+    """
+    off = _blocks(x) - _blocks(y)
+    if not off.size:
+        return x
+    basis = _cosines()
+    coefficients = jnp.einsum("aibj,ui,vj->aubv", off, basis, basis)
+    most = share * steps_of(scale)[:, None, :]
+    surplus = coefficients - coefficients.clip(-most, most)
+    moved = jnp.einsum("aubv,ui,vj->aibj", surplus, basis, basis) / 127.5
+    height, width = 8 * moved.shape[0], 8 * moved.shape[2]
+    return x.at[:height, :width].add(-moved.reshape(height, width, 1).astype(x.dtype))
+
+
+def _blocks(y: Image) -> Float[Array, "h 8 w 8"]:
+    """The luminance in levels of 0 to 255, in whole blocks of 8x8 pixels."""
+    height, width = (side // 8 * 8 for side in y.shape[:2])
+    weights = np.array([0.299, 0.587, 0.114], np.float32) if y.shape[-1] == 3 else np.ones(y.shape[-1]) / y.shape[-1]
+    luma = 127.5 * (y[:height, :width] @ jnp.asarray(weights, y.dtype))
+    return luma.reshape(height // 8, 8, width // 8, 8)
 
 
 def _fit(values: Array, steps: Float[Array, " n"]) -> Scalar:
