@@ -115,7 +115,7 @@ def _refuse(values: flags.FlagValues, names: str, why: str) -> None:
 def _noise_prediction(values: flags.FlagValues) -> None:
     seed = _one_seed(values, "--prior")
     prior = command.prior_of(values)
-    clean, t = _clean(values, prior), timesteps(prior.schedule)
+    clean, t = _given(values, prior).clean, timesteps(prior.schedule)
     name = Path(values.checkpoint or bundled_checkpoint()).name
     errors = noise_prediction_errors(prior, clean, t, seed)
     _tell(report.noise_prediction(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
@@ -123,14 +123,12 @@ def _noise_prediction(values: flags.FlagValues) -> None:
 
 def _samples(values: flags.FlagValues) -> None:
     seed = _one_seed(values, "--samples")
-    tasks = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
-    study = _study(values, tasks, perceptual=False)
+    names = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
+    study = _study(values, names)
     rows = []
-    for name in tasks:
-        task = study.tasks[name][seed]
-        restorer = Samples(study.prior, advised(name), values.samples)
-        left = sum(study.store.missing(restorer, task, seed).values())
-        if left:
+    for name in names:
+        task, restorer = study.tasks[name][seed], Samples(study.prior, advised(name), values.samples)
+        if left := sum(study.store.missing(restorer, task, seed).values()):
             _report(f"{name}: {values.samples} restorations of {left} images")
         run = study.store.run(restorer, task, seed)
         rows.append(spread.spread_of(name, restorer.decides["method"], run.images, task.clean))
@@ -141,11 +139,11 @@ def _samples(values: flags.FlagValues) -> None:
 
 def _tables(values: flags.FlagValues) -> None:
     selected = _selected(values)
-    study = _study(values, [task for each in selected.values() for task in each.tasks], perceptual=not values.figures)
+    study = _study(values, [task for protocol in selected.values() for task in protocol.tasks])
     side = max(study.prior.image_shape[:2])
     if values.figures and values.cell < side:
         raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
-    jobs = {name: jobs_of(each.entries, each.tasks, study) for name, each in selected.items()}
+    jobs = {name: jobs_of(protocol.entries, protocol.tasks, study) for name, protocol in selected.items()}
     compute([job for of_one in jobs.values() for job in of_one], study, _report)
     for n, (name, protocol) in enumerate(selected.items()):
         path = _folder(values) / name
@@ -164,25 +162,26 @@ def _tables(values: flags.FlagValues) -> None:
 
 
 def _selected(values: flags.FlagValues) -> dict[str, Protocol]:
-    """The protocols that the flags name, or parts of them, by the names of their files."""
+    """The protocols that the flags name, or parts of them, by the names of their files.
+
+    Files of a part do not overwrite those of the whole.
+    """
     if values.protocol == _ALL:
         _refuse(values, "tasks entry", "protocols differ in it; name one with --protocol")
-    return dict(_part(values, name) for name in (PROTOCOLS if values.protocol == _ALL else [values.protocol]))
-
-
-def _part(values: flags.FlagValues, name: str) -> tuple[str, Protocol]:
-    """(name, protocol), where files of a part do not overwrite those of the whole."""
-    protocol, seeds = PROTOCOLS[name], _seeds(values)
-    entries = tuple(entry for entry in protocol.entries if not values.entry or entry.name in values.entry)
-    if len(entries) < len(set(values.entry)) or not entries:
-        expected = "; ".join(entry.name for entry in protocol.entries)
-        raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
-    tasks = [_PAIRS] if values.degraded else _tasks(values, protocol.tasks, protocol.possible)
-    parts = [name, _PAIRS] if values.degraded else [name]
-    parts += [] if values.severity is None else [f"severity{values.severity}"]
-    parts += [] if seeds == [0] else [f"seeds{'_'.join(map(str, seeds))}"]
-    parts += [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
-    return "-".join(parts), dataclasses.replace(protocol, entries=entries, tasks=tuple(tasks))
+    selected = {}
+    for name in PROTOCOLS if values.protocol == _ALL else [values.protocol]:
+        protocol = PROTOCOLS[name]
+        entries = tuple(entry for entry in protocol.entries if not values.entry or entry.name in values.entry)
+        if len(entries) < len(set(values.entry)) or not entries:
+            expected = "; ".join(entry.name for entry in protocol.entries)
+            raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
+        tasks = [_PAIRS] if values.degraded else _tasks(values, protocol.tasks, protocol.possible)
+        parts = [name, _PAIRS] if values.degraded else [name]
+        parts += [] if values.severity is None else [f"severity{values.severity}"]
+        parts += [] if _seeds(values) == [0] else [f"seeds{'_'.join(map(str, _seeds(values)))}"]
+        parts += [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
+        selected["-".join(parts)] = dataclasses.replace(protocol, entries=entries, tasks=tuple(tasks))
+    return selected
 
 
 def _tasks(values: flags.FlagValues, default: Sequence[str], possible: Sequence[str]) -> Sequence[str]:
@@ -208,36 +207,30 @@ def _one_seed(values: flags.FlagValues, mode: str) -> int:
     return _seeds(values)[0]
 
 
-def _study(values: flags.FlagValues, names: Sequence[str], perceptual: bool) -> Study:
-    """The prior, the tasks of these names and the folder that the flags say.
-
-    Args:
-        perceptual: with LPIPS; it is left out where it cannot be had, and said so.
-    """
+def _study(values: flags.FlagValues, names: Sequence[str]) -> Study:
+    """The prior, the tasks of these names and the folder that the flags say; with LPIPS in tables, where it is had."""
     check_writable(_folder(values))
     prior = command.prior_of(values)
-    tasks: dict[str, dict[int, Task]] = {}
+    given, seeds = _given(values, prior), _seeds(values)
     if values.degraded:
-        own = pairs(values.degraded, values.images, prior.image_shape[:2], _PAIRS)
-        tasks[_PAIRS] = dict.fromkeys(_seeds(values), own[_chosen(values, len(own))])
+        tasks = {_PAIRS: dict.fromkeys(seeds, given)}
     else:
-        clean = _clean(values, prior)
-        for name in dict.fromkeys(names):
-            tasks[name] = {seed: corrupted(name, clean, seed, values.severity) for seed in _seeds(values)}
-    image = next(iter(tasks.values()))[_seeds(values)[0]].clean[0]
-    return Study(prior, Store(_folder(values) / "runs"), tasks, perceptual and _has_lpips(image))
+        tasks = {name: {seed: corrupted(name, given.clean, seed, values.severity) for seed in seeds} for name in names}
+    perceptual = not values.samples and not values.figures and _has_lpips(given.clean[0])
+    return Study(prior, Store(_folder(values) / "runs"), tasks, perceptual)
 
 
-def _clean(values: flags.FlagValues, prior: Prior) -> np.ndarray:
-    """The clean images that the flags name, `[N, H, W, 3]` uint8; at least one."""
-    clean = read_clean(values.images, prior.image_shape[:2])
-    return clean[_chosen(values, len(clean))]
-
-
-def _chosen(values: flags.FlagValues, count: int) -> slice:
-    if values.first >= count:
+def _given(values: flags.FlagValues, prior: Prior) -> Task:
+    """The images that the flags name, at least one; clean ones alone are not degraded."""
+    size = prior.image_shape[:2]
+    if values.degraded:
+        task = pairs(values.degraded, values.images, size, _PAIRS)
+    else:
+        clean = read_clean(values.images, size)
+        task = Task("clean", clean, clean, clean, {})
+    if values.first >= len(task):
         raise command.UsageError(f"--first={values.first}: no image is left")
-    return slice(values.first, None if values.count is None else values.first + values.count)
+    return task[values.first : values.first + (values.count or len(task))]
 
 
 def _folder(values: flags.FlagValues) -> Path:

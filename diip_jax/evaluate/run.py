@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from diip_jax.metrics import lpips_to
 from diip_jax.pixels import from_uint8
 from diip_jax.plugs.rules import Rule
 from diip_jax.report import version_of
-from diip_jax.restore import Solution
+from diip_jax.solution import Solution, joined
 
 BATCH_SIZE = 8
 
@@ -69,15 +69,6 @@ class Run:
     def __getitem__(self, images: slice) -> "Run":
         """Some of the images."""
         return jax.tree.map(lambda values: values[images], self)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What it holds, by name."""
-        return {name: values for name, values in vars(self).items() if values is not None}
-
-    @staticmethod
-    def joined(runs: Sequence["Run"]) -> "Run":
-        """The runs of the parts of a task."""
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *runs)
 
 
 class Restorer(abc.ABC):
@@ -141,20 +132,25 @@ class Store:
         for part in _parts(task):
             path = self._path(restorer, part, seed)
             if not path.exists():
-                run = restorer(part, seed)
-                _write(
-                    path, run.arrays(), {"task": task.name, "seed": seed, **restorer.decides, "made_with": made_with()}
-                )
+                _write(path, _decides(restorer, task.name, seed), vars(restorer(part, seed)))
                 progress(len(part))
-            runs.append(Run(**_read(path)))
-            if perceptual and runs[-1].images.shape[1] > 1:
-                runs[-1] = dataclasses.replace(runs[-1], lpips=_lpips(path, runs[-1], part))
-        return Run.joined(runs)
+            run = Run(**_read(path))
+            if perceptual and run.images.shape[1] > 1:
+                beside = path.with_name(f"{path.stem}-lpips.npz")
+                if not beside.exists():
+                    distances = map(lpips_to, run.images, part.clean)
+                    _write(beside, {"task": part.name}, {"lpips": np.stack([*distances])})
+                run = dataclasses.replace(run, **_read(beside))
+            runs.append(run)
+        return joined(runs)
 
     def _path(self, restorer: Restorer, part: Task, seed: int) -> Path:
-        decides = {"task": part.digest, "seed": seed, **restorer.decides, "made_with": made_with()}
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-        return self.folder / f"{part.name}-{digest}.npz"
+        decides = json.dumps(_decides(restorer, part.digest, seed), sort_keys=True)
+        return self.folder / f"{part.name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npz"
+
+
+def _decides(restorer: Restorer, task: str, seed: int) -> dict[str, Any]:
+    return {"task": task, "seed": seed, **restorer.decides, "made_with": made_with()}
 
 
 def made_with() -> dict[str, str | None]:
@@ -167,19 +163,12 @@ def _parts(task: Task) -> list[Task]:
     return [task[i : i + BATCH_SIZE] for i in range(0, len(task), BATCH_SIZE)]
 
 
-def _lpips(path: Path, run: Run, part: Task) -> np.ndarray:
-    path = path.with_name(f"{path.stem}-lpips.npz")
-    if not path.exists():
-        distances = [lpips_to(images, clean) for images, clean in zip(run.images, part.clean, strict=True)]
-        _write(path, {"lpips": np.stack(distances)}, {"task": part.name})
-    return _read(path)["lpips"]
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
+def _write(path: Path, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray | None]) -> None:
     """A compressed .npz, whole or not at all, with what it is of as "settings"."""
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, settings=json.dumps(told), **arrays)  # type: ignore[arg-type]  # of allow_pickle
+    given: dict[str, Any] = {name: values for name, values in arrays.items() if values is not None}
+    np.savez_compressed(buffer, settings=json.dumps(told), **given)
     write_bytes(path, buffer.getvalue())
 
 

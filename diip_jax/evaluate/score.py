@@ -1,7 +1,7 @@
 """Scores: stopping rules replayed on every iterate of a run, and the rows of a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -87,28 +87,21 @@ def replay(rule: Rule, run: Run, seen: np.ndarray) -> Replay:
     return Replay(np.asarray(chosen.k), np.asarray(fired), to_uint8(chosen.image), np.asarray(iterations))
 
 
-_Carry: TypeAlias = tuple[Any, Verdict, jax.Array]
-
-
 @jax.jit
 def _replayed(rule: Rule, given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
     """(the verdict, iterates seen by then) on every image of a run; stopped by the rule, or by its end."""
-    length = given[0].shape[1]
 
     def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
         iterates, loss, sharpness, observed = given
 
-        def goes_on(carry: _Carry) -> jax.Array:
-            return ~carry[1].stop & (carry[2] < length)
-
-        def step(carry: _Carry) -> _Carry:
+        def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
             state, _, k = carry
-            state, verdict = rule.judge(state, Observation(k, loss[k], sharpness[k], from_uint8(iterates[k])))
-            return state, verdict, k + 1
+            return *rule.judge(state, Observation(k, loss[k], sharpness[k], from_uint8(iterates[k]))), k + 1
 
         first = Candidate(jnp.int32(-1), from_uint8(iterates[0]))
         nothing = Verdict(jnp.bool_(False), jnp.int32(0), first)
-        return jax.lax.while_loop(goes_on, step, (rule.start(first, observed), nothing, jnp.int32(0)))[1:]
+        start = rule.start(first, observed), nothing, jnp.int32(0)
+        return jax.lax.while_loop(lambda carry: ~carry[1].stop & (carry[2] < len(loss)), step, start)[1:]
 
     return jax.lax.map(one, given)
 
@@ -149,51 +142,44 @@ def score(
         seen: see `replay`; None: y.
     """
     if not rules:
-        return [_with_cost(quality(task, name, run.images[:, -1], perceptual), run, np.full(len(task), -1))]
+        return [replace(quality(task, name, run.images[:, -1], perceptual), **_cost(run, np.full(len(task), -1)))]
     seen = from_uint8(task.y) if seen is None else seen
     every, last = np.arange(len(task)), run.images.shape[1] - 1
-    stops = {rule_name: replay(rule, run, seen) for rule_name, rule in rules.items()}
+    stops = {stop: replay(rule, run, seen) for stop, rule in rules.items()}
     best = {"oracle stop": oracle(run, task.clean)}
     if run.lpips is not None:
         best["LPIPS oracle stop"] = run.lpips.argmin(axis=1)
     stops |= {stop: Replay(k, k < last, run.images[every, k]) for stop, k in best.items()}
     rows = {}
     for stop, (k, fired, images, iterations) in stops.items():
-        row = quality(task, f"{name}, {stop}", images, perceptual)
-        row = replace(row, k=k.tolist(), stopped=float(fired.mean()))
+        told: dict[str, Any] = {"k": k.tolist(), "stopped": float(fired.mean())}
         if run.kernels is not None and "kernel" in task.known:
             found = zip(run.kernels[every, k], task.known["kernel"], strict=True)
-            row = replace(row, kernel=[kernel_correlation(*pair) for pair in found])
+            told["kernel"] = [kernel_correlation(*pair) for pair in found]
         if iterations is not None:
-            row = replace(_with_cost(row, run, iterations - 1), iterations=iterations.tolist())
-        rows[stop] = row
+            told |= {"iterations": iterations.tolist(), **_cost(run, iterations - 1)}
+        rows[stop] = replace(quality(task, f"{name}, {stop}", images, perceptual), **told)
     for stop in rules:
-        rows[stop] = _with_gaps(rows[stop], rows["oracle stop"], rows.get("LPIPS oracle stop"))
+        gaps = {"psnr_gap": np.subtract(rows["oracle stop"].psnr, rows[stop].psnr).tolist()}
+        if run.lpips is not None:
+            gaps["lpips_gap"] = np.subtract(rows[stop].lpips, rows["LPIPS oracle stop"].lpips).tolist()
+        rows[stop] = replace(rows[stop], **gaps)
     return list(rows.values())
 
 
-def _with_cost(row: Row, run: Run, k: np.ndarray) -> Row:
-    """The row with what it cost to get to iterate k of each image."""
+def _cost(run: Run, k: np.ndarray) -> dict[str, Any]:
+    """What it cost to get to iterate k of each image, as a row has it."""
     every = np.arange(len(k))
     memory = None if run.memory_bytes is None else int(run.memory_bytes.max())
     seconds, evaluations = run.seconds[every, k].tolist(), run.evaluations[every, k].tolist()
-    return replace(row, seconds=seconds, evaluations=evaluations, memory_bytes=memory)
-
-
-def _with_gaps(row: Row, best: Row, best_lpips: Row | None) -> Row:
-    perceptual = [] if best_lpips is None else np.subtract(row.lpips, best_lpips.lpips).tolist()
-    return replace(row, psnr_gap=np.subtract(best.psnr, row.psnr).tolist(), lpips_gap=perceptual)
+    return {"seconds": seconds, "evaluations": evaluations, "memory_bytes": memory}
 
 
 def pooled(rows: Sequence[Row]) -> Row:
     """One row of the same images and method under several seeds; a single one is left as it is."""
     if len(rows) == 1:
         return rows[0]
-    lists = [each.name for each in fields(Row) if isinstance(getattr(rows[0], each.name), list)]
-    means: dict[str, Any] = {name: np.mean([getattr(row, name) for row in rows], axis=0).tolist() for name in lists}
-    return replace(
-        rows[0],
-        **means,
-        stopped=float(np.mean([row.stopped for row in rows])),
-        seed_spread=float(np.std([np.mean(row.psnr) for row in rows], ddof=1)),
-    )
+    # What is per image, and the share of stopped images; the rest is of the method.
+    names = [name for name, value in vars(rows[0]).items() if isinstance(value, list | float)]
+    means: dict[str, Any] = {name: np.mean([getattr(row, name) for row in rows], axis=0).tolist() for name in names}
+    return replace(rows[0], **means, seed_spread=float(np.std([np.mean(row.psnr) for row in rows], ddof=1)))

@@ -84,19 +84,17 @@ def compute(
     Args:
         report: is given lines without their end.
     """
-    left: dict[Job, int] = {}
-    files: set[Path] = set()  # that an earlier job makes
+    missing: dict[Path, Job] = {}  # the first that makes the file
+    total = done = 0
     # What is cheap comes first: a package that is missing shows at once.
     for job in sorted(jobs, key=_work):
-        missing = study.store.missing(job.restorer, job.task, job.seed)
-        new = sum(images for path, images in missing.items() if path not in files)
-        files |= {*missing}
-        if new:
-            left[job] = new
+        for path, images in study.store.missing(job.restorer, job.task, job.seed).items():
+            if missing.setdefault(path, job) is job:
+                total += images * _work(job)
+    left = list(dict.fromkeys(missing.values()))
     if not left:
         return
     report(f"{len(left)} runs to compute")
-    total, done = sum(images * _work(job) for job, images in left.items()), 0
     began = told = clock()
     for n, job in enumerate(left, start=1):
 
@@ -126,16 +124,15 @@ def table(jobs: Sequence[Job], tasks: Sequence[str], study: Study) -> list[Row]:
     rows: list[Row] = []
     for name in tasks:
         here = [job for job in jobs if job.task.name == name]
-        numbers = sorted({len(job.task) for job in here}, reverse=True)
+        made: dict[int, dict[str, list[Row]]] = {}
+        for n in sorted({len(job.task) for job in here}, reverse=True):
+            parts = [task[:n] for task in study.tasks[name].values()]
+            made[n] = {"input": [quality(part, f"input ({n})", part.y, study.perceptual) for part in parts]}
         # One run at a time: all of a table's do not fit into memory.
-        made: dict[int, dict[str, list[Row]]] = {n: {} for n in numbers}
         for job in here:
             first = job.entry.name == here[0].entry.name
-            for n, of_job in job.rows(study, [n for n in numbers if first or n == len(job.task)]).items():
+            for n, of_job in job.rows(study, [n for n in made if first or n == len(job.task)]).items():
                 for row in of_job:
                     made[n].setdefault(row.method, []).append(row)
-        for n in numbers:
-            parts = [task[:n] for task in study.tasks[name].values()]
-            inputs = [quality(part, f"input ({n})", part.y, study.perceptual) for part in parts]
-            rows += [pooled(each) for each in [inputs, *made[n].values()]]
+        rows += [pooled(of_seeds) for of_methods in made.values() for of_seeds in of_methods.values()]
     return rows
