@@ -103,9 +103,7 @@ def _print_tables(values: flags.FlagValues) -> None:
     if not values.train:
         _print_iterations(values, prior, batch_sizes)
         return
-    without_effect = [f"--{name}" for name in ("gradient", "remat", "stride", "overhead") if values[name].present]
-    if without_effect:
-        raise command.UsageError(f"{', '.join(without_effect)}: no effect with --train; leave it out")
+    command.refuse_given(values, ("gradient", "remat", "stride", "overhead"), "no effect with --train; leave it out")
     _print_steps(values, dataclasses.replace(prior, prediction="v_prediction"), batch_sizes)
 
 

@@ -96,20 +96,14 @@ def _evaluate(values: flags.FlagValues) -> None:
         raise command.UsageError("--images is missing: give a folder, a glob or an .npz of clean images")
     for mode, names in _NOT_WITH.items():
         if values[mode].value:
-            _refuse(values, names, f"no effect with --{mode}; leave it out")
+            command.refuse_given(values, names.split(), f"no effect with --{mode}; leave it out")
     if not values.figures:
-        _refuse(values, "pictures cell", "no effect without --figures; leave it out")
+        command.refuse_given(values, ("pictures", "cell"), "no effect without --figures; leave it out")
     tell = _noise_prediction if values.prior else _samples if values.samples else _tables
     try:
         tell(values)
     except ImportError as error:  # of an optional package: it says what to install
         raise command.UsageError(str(error)) from error
-
-
-def _refuse(values: flags.FlagValues, names: str, why: str) -> None:
-    given = [f"--{name}" for name in names.split() if values[name].present]
-    if given:
-        raise command.UsageError(f"{', '.join(given)}: {why}")
 
 
 def _noise_prediction(values: flags.FlagValues) -> None:
@@ -167,7 +161,7 @@ def _selected(values: flags.FlagValues) -> dict[str, Protocol]:
     Files of a part do not overwrite those of the whole.
     """
     if values.protocol == _ALL:
-        _refuse(values, "tasks entry", "protocols differ in it; name one with --protocol")
+        command.refuse_given(values, ("tasks", "entry"), "protocols differ in it; name one with --protocol")
     selected = {}
     for name in PROTOCOLS if values.protocol == _ALL else [values.protocol]:
         protocol = PROTOCOLS[name]

@@ -1,4 +1,7 @@
-"""Figures of the evaluation as pictures: grids of restored images, iterates, and curves over the iterations."""
+"""Figures of the evaluation as pictures: grids of restored images, iterates, and curves over the iterations.
+
+All are `[H, W, 3]` uint8, and so are the images in them; `cell` is the side of an image in a picture, in pixels.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.evaluate.run import Run
+from diip_jax.evaluate.score import psnrs
 from diip_jax.evaluate.tables import Job, Study
 from diip_jax.evaluate.task import Task
 from diip_jax.metrics import psnr
@@ -27,12 +31,11 @@ _QUANTITIES = (
 
 
 def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bool) -> dict[str, np.ndarray]:
-    """The figures of a protocol by name, `[H, W, 3]` uint8 each.
+    """The figures of a protocol by name.
 
     Args:
         jobs: of one seed.
         pictures: of how many images.
-        cell: side of an image in the pictures, in pixels.
         curves: also those of the iterations.
     """
     tasks = {job.task.name: study.tasks[job.task.name][job.seed] for job in jobs}
@@ -51,7 +54,7 @@ def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bo
     if curves:
         runs: dict[str, dict[str, Run]] = {name: {} for name in tasks}
         for job in jobs:
-            if job.restorer.rules(job.entry.rules):
+            if job.entry.rules:
                 runs[job.task.name][job.entry.name] = job.run(study)
         drawn |= {"curves": curves_picture(tasks, runs), "iterates": iterates_picture(tasks, runs, cell)}
     return drawn
@@ -59,9 +62,7 @@ def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bo
 
 def curves_of(task: Task, run: Run) -> dict[str, np.ndarray]:
     """By name `[K]`, the mean over the images at every iterate: "psnr" (dB), "loss", "laplacian_variance"."""
-    pairs = zip(run.images, task.clean[: len(run.images)], strict=True)
-    curves = [[psnr(x, clean) for x in of_image] for of_image, clean in pairs]
-    found = {"psnr": curves, "loss": run.loss, "laplacian_variance": run.laplacian_variance}
+    found = {"psnr": psnrs(run, task.clean), "loss": run.loss, "laplacian_variance": run.laplacian_variance}
     return {name: np.mean(values, axis=0) for name, values in found.items() if values is not None}
 
 
@@ -84,7 +85,7 @@ def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Ru
         runs: task -> method -> run. At most six methods.
 
     Returns:
-        `[H, W, 3]` uint8, of 320 x 250 pixels a panel.
+        320 x 250 pixels a panel.
 
     Raises:
         ValueError: no runs, or more methods than colours.
@@ -125,10 +126,6 @@ def iterates_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, 
 
     Args:
         runs: task -> method -> run.
-        cell: side of an image in the picture, in pixels.
-
-    Returns:
-        `[H, W, 3]` uint8.
     """
     longest = max(run.images.shape[1] for of_task in runs.values() for run in of_task.values())
     shown = sorted({k for k in (10, 30, 100, 300, 1000, 3000) if k < longest} | {longest})
@@ -148,13 +145,8 @@ def methods_picture(
     """A row per method, a column per task; the input above, the clean image below.
 
     Args:
-        clean: `[H, W, C]` uint8.
         inputs: task -> the degraded image.
         restored: method -> task -> image; a task may be missing, its cell is then blank.
-        cell: side of an image in the picture, in pixels.
-
-    Returns:
-        `[H, W, 3]` uint8.
     """
     blank = np.full_like(clean, 255)
     rows: list[Sequence[np.ndarray]] = [[*inputs.values()]]

