@@ -56,6 +56,16 @@ def check_devices() -> None:
         raise UsageError(f"JAX finds no device to compute on ({said}); with JAX_PLATFORMS=cpu it is the CPU") from error
 
 
+def tell(text: str) -> None:
+    """To stdout, where results go, at once: a row may be minutes of work. The last line may end or not."""
+    say(text.removesuffix("\n"), sys.stdout)
+
+
+def report(line: str) -> None:
+    """To stderr, where the course of a run is told."""
+    say(line, sys.stderr)
+
+
 def refuse_given(values: flags.FlagValues, names: Iterable[str], why: str) -> None:
     """Raises UsageError where flags of these names are given: which ones, and why not."""
     given = [f"--{name}" for name in names if values[name].present]

@@ -35,7 +35,6 @@ checkpoints can be compared. Nothing is kept then.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ from diip_jax.images import check_writable, write_image, write_json, write_text
 from diip_jax.metrics import lpips
 from diip_jax.noise_prediction import noise_prediction_errors, timesteps
 from diip_jax.prior import Prior, bundled_checkpoint
-from diip_jax.terminal import printable, say
+from diip_jax.terminal import printable
 
 PROGRAM = "diip_jax.evaluate"
 _ALL = "all"
@@ -107,28 +106,28 @@ def _evaluate(values: flags.FlagValues) -> None:
 
 
 def _noise_prediction(values: flags.FlagValues) -> None:
-    seed = _one_seed(values, "--prior")
+    [seed] = _seeds(values)
     prior = command.prior_of(values)
     clean, t = _given(values, prior).clean, timesteps(prior.schedule)
     name = Path(values.checkpoint or bundled_checkpoint()).name
     errors = noise_prediction_errors(prior, clean, t, seed)
-    _tell(report.noise_prediction(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
+    command.tell(report.noise_prediction(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
 
 
 def _samples(values: flags.FlagValues) -> None:
-    seed = _one_seed(values, "--samples")
+    [seed] = _seeds(values)
     names = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
     study = _study(values, names)
     rows = []
     for name in names:
         task, restorer = study.tasks[name][seed], Samples(study.prior, advised(name), values.samples)
         if left := sum(study.store.missing(restorer, task, seed).values()):
-            _report(f"{name}: {values.samples} restorations of {left} images")
+            command.report(f"{name}: {values.samples} restorations of {left} images")
         run = study.store.run(restorer, task, seed)
         rows.append(spread.spread_of(name, restorer.decides["method"], run.images, task.clean))
     text = spread.markdown(rows, values.samples)
     write_text(_folder(values) / f"samples{values.samples}.md", text)
-    _tell(text)
+    command.tell(text)
 
 
 def _tables(values: flags.FlagValues) -> None:
@@ -138,7 +137,7 @@ def _tables(values: flags.FlagValues) -> None:
     if values.figures and values.cell < side:
         raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
     jobs = {name: jobs_of(protocol.entries, protocol.tasks, study) for name, protocol in selected.items()}
-    compute([job for of_one in jobs.values() for job in of_one], study, _report)
+    compute([job for of_one in jobs.values() for job in of_one], study, command.report)
     for n, (name, protocol) in enumerate(selected.items()):
         path = _folder(values) / name
         if values.figures:
@@ -146,13 +145,13 @@ def _tables(values: flags.FlagValues) -> None:
             drawn = figures.draw(of_first, study, values.pictures, values.cell, protocol.curves)
             for figure, picture in drawn.items():
                 write_image(f"{path}-{figure}.png", picture)
-                _tell(printable(f"{path}-{figure}.png"))
+                command.tell(printable(f"{path}-{figure}.png"))
             continue
         rows = table(jobs[name], protocol.tasks, study)
         text = f"{report.overview(rows)}\n{report.markdown(rows)}"
         write_text(f"{path}.md", text)
         write_json(f"{path}.json", [dataclasses.asdict(row) for row in rows])
-        _tell(text if len(selected) == 1 else f"{chr(10) * bool(n)}## {name}\n\n{text}")
+        command.tell(text if len(selected) == 1 else f"{chr(10) * bool(n)}## {name}\n\n{text}")
 
 
 def _selected(values: flags.FlagValues) -> dict[str, Protocol]:
@@ -192,13 +191,11 @@ def _tasks(values: flags.FlagValues, default: Sequence[str], possible: Sequence[
 def _seeds(values: flags.FlagValues) -> list[int]:
     if not values.seeds or not all(seed.isdecimal() for seed in values.seeds):
         raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected whole numbers from 0 on, as in 0,1,2")
-    return list(dict.fromkeys(map(int, values.seeds)))
-
-
-def _one_seed(values: flags.FlagValues, mode: str) -> int:
-    if len(_seeds(values)) > 1:
-        raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected one with {mode}")
-    return _seeds(values)[0]
+    seeds = list(dict.fromkeys(map(int, values.seeds)))
+    for mode in ("prior", "samples"):
+        if values[mode].value and len(seeds) > 1:
+            raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected one with --{mode}")
+    return seeds
 
 
 def _study(values: flags.FlagValues, names: Sequence[str]) -> Study:
@@ -235,19 +232,9 @@ def _has_lpips(image: np.ndarray) -> bool:
     try:
         lpips(image, image)
     except (ImportError, ValueError) as error:
-        _report(f"LPIPS is left out: {error}")
+        command.report(f"LPIPS is left out: {error}")
         return False
     return True
-
-
-def _report(line: str) -> None:
-    """To stderr, where the course of an evaluation is told."""
-    say(line, sys.stderr)
-
-
-def _tell(text: str) -> None:
-    """To stdout, where the results go; its last line may end or not."""
-    say(text.removesuffix("\n"), sys.stdout)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -85,9 +85,8 @@ class Loop(Restorer):
     @property
     def evaluations(self) -> int:
         problem = self._problem
-        generator, operator = problem.generator, problem.operator
-        first = operator.first_evaluations + generator.first_evaluations
-        return first + self.settings.max_iterations * generator.evaluations
+        first = problem.operator.first_evaluations + problem.generator.first_evaluations
+        return first + self.settings.max_iterations * problem.generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
         return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}
@@ -142,7 +141,7 @@ class Sampled(Restorer):
 
     @property
     def decides(self) -> Mapping[str, Any]:
-        settings = {field.name: getattr(self.method, field.name) for field in dataclasses.fields(self.method)}
+        settings = {**vars(self.method)}
         return {"method": type(self.method).__name__, "settings": settings, **_told(settings.pop("prior"))}
 
     @property
