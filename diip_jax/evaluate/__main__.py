@@ -126,7 +126,7 @@ def _samples(values: flags.FlagValues) -> None:
         run = study.store.run(restorer, task, seed)
         rows.append(spread.spread_of(name, restorer.decides["method"], run.images, task.clean))
     text = spread.markdown(rows, values.samples)
-    write_text(_folder(values) / f"samples{values.samples}.md", text)
+    write_text(study.store.folder.parent / f"samples{values.samples}.md", text)
     command.tell(text)
 
 
@@ -139,7 +139,7 @@ def _tables(values: flags.FlagValues) -> None:
     jobs = {name: jobs_of(protocol.entries, protocol.tasks, study) for name, protocol in selected.items()}
     compute([job for of_one in jobs.values() for job in of_one], study, command.report)
     for n, (name, protocol) in enumerate(selected.items()):
-        path = _folder(values) / name
+        path = study.store.folder.parent / name
         if values.figures:
             of_first = [job for job in jobs[name] if job.seed == _seeds(values)[0]]
             drawn = figures.draw(of_first, study, values.pictures, values.cell, protocol.curves)
@@ -200,7 +200,8 @@ def _seeds(values: flags.FlagValues) -> list[int]:
 
 def _study(values: flags.FlagValues, names: Sequence[str]) -> Study:
     """The prior, the tasks of these names and the folder that the flags say; with LPIPS in tables, where it is had."""
-    check_writable(_folder(values))
+    folder = command.expanded("output_dir", values.output_dir)
+    check_writable(folder)
     prior = command.prior_of(values)
     given, seeds = _given(values, prior), _seeds(values)
     if values.degraded:
@@ -208,7 +209,7 @@ def _study(values: flags.FlagValues, names: Sequence[str]) -> Study:
     else:
         tasks = {name: {seed: corrupted(name, given.clean, seed, values.severity) for seed in seeds} for name in names}
     perceptual = not values.samples and not values.figures and _has_lpips(given.clean[0])
-    return Study(prior, Store(_folder(values) / "runs"), tasks, perceptual)
+    return Study(prior, Store(folder / "runs"), tasks, perceptual)
 
 
 def _given(values: flags.FlagValues, prior: Prior) -> Task:
@@ -222,10 +223,6 @@ def _given(values: flags.FlagValues, prior: Prior) -> Task:
     if values.first >= len(task):
         raise command.UsageError(f"--first={values.first}: no image is left")
     return task[values.first : values.first + (values.count or len(task))]
-
-
-def _folder(values: flags.FlagValues) -> Path:
-    return command.expanded("output_dir", values.output_dir)
 
 
 def _has_lpips(image: np.ndarray) -> bool:

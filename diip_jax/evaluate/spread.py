@@ -27,12 +27,7 @@ class Spread(NamedTuple):
 
 
 def spread_of(task: str, method: str, samples: np.ndarray, clean: np.ndarray) -> Spread:
-    """What samples are worth against the clean images.
-
-    Args:
-        samples: `[n, S, H, W, C]` uint8, S at least 2.
-        clean: `[n, H, W, C]` uint8.
-    """
+    """What samples `[n, S, H, W, C]` uint8, S at least 2, are worth against the clean images `[n, H, W, C]` uint8."""
     found = []
     for of_image, truth in zip(from_uint8(samples, np.float64), from_uint8(clean, np.float64), strict=True):
         mean = of_image.mean(axis=0)
