@@ -13,7 +13,6 @@ from diip_jax.evaluate.run import Run
 from diip_jax.evaluate.score import psnrs
 from diip_jax.evaluate.tables import Job, Study
 from diip_jax.evaluate.task import Task
-from diip_jax.metrics import psnr
 from diip_jax.pixels import from_uint8
 from diip_jax.plots import INK, drawing, set_axes
 from diip_jax.plugs.rules import laplacian_variance
@@ -21,8 +20,7 @@ from diip_jax.report import PANELS, montage
 
 # The colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_PANEL = 320, 250  # pixels, width and height
-
+# What is drawn of every iterate, from above.
 _QUANTITIES = ("psnr", "loss", "laplacian_variance")
 
 
@@ -67,8 +65,7 @@ def levels_of(task: Task) -> dict[str, dict[str, float]]:
         label: float(np.mean([laplacian_variance(jnp.asarray(from_uint8(image))) for image in images]))
         for label, images in (("input", task.y), ("clean", task.clean))
     }
-    inputs = np.mean([psnr(y, clean) for y, clean in zip(task.y, task.clean, strict=True)])
-    return {"psnr": {"input": float(inputs)}, "laplacian_variance": sharpness}
+    return {"psnr": {"input": float(psnrs(Run.of(task.y), task.clean).mean())}, "laplacian_variance": sharpness}
 
 
 def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Run]]) -> np.ndarray:
@@ -83,8 +80,7 @@ def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Ru
     methods = list(dict.fromkeys(method for of_task in runs.values() for method in of_task))
     if not 1 <= len(methods) <= len(_COLOURS):
         raise ValueError(f"curves of {len(methods)} methods: expected 1 .. {len(_COLOURS)}")
-    width, height = _PANEL[0] * len(runs), _PANEL[1] * len(_QUANTITIES)
-    drawn = drawing(width, height, "curves", layout="constrained")
+    drawn = drawing(320 * len(runs), 250 * len(_QUANTITIES), "curves", layout="constrained")
     panels = drawn.figure.subplots(len(_QUANTITIES), len(runs), squeeze=False)
     for column, (name, of_task) in enumerate(runs.items()):
         curves = {method: curves_of(tasks[name], run) for method, run in of_task.items()}

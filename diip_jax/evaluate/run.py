@@ -133,8 +133,7 @@ class Store:
             if perceptual and run.images.shape[1] > 1:
                 beside = path.with_name(f"{path.stem}-lpips.npz")
                 if not beside.exists():
-                    distances = map(lpips_to, run.images, part.clean)
-                    _write(beside, {"task": part.name}, {"lpips": np.stack([*distances])})
+                    _write(beside, {"task": part.name}, {"lpips": np.stack([*map(lpips_to, run.images, part.clean)])})
                 run = dataclasses.replace(run, **_read(beside))
             runs.append(run)
         return joined(runs)

@@ -118,14 +118,10 @@ def oracle(run: Run, clean: np.ndarray) -> np.ndarray:
 def quality(task: Task, method: str, images: np.ndarray, perceptual: bool = False) -> Row:
     """The row of restored images `[n, H, W, C]` uint8, with LPIPS where that is asked for."""
     pairs = list(zip(images, task.clean, strict=True))
-    return Row(
-        task.name,
-        method,
-        [psnr(*pair) for pair in pairs],
-        [ssim(*pair) for pair in pairs],
-        [psnr(image, y) for image, y in zip(images, task.y, strict=True)],
-        lpips=[lpips(*pair) for pair in pairs] if perceptual else [],
-    )
+    decibels, similarity = ([metric(*pair) for pair in pairs] for metric in (psnr, ssim))
+    distance = [psnr(image, y) for image, y in zip(images, task.y, strict=True)]
+    perceived = [lpips(*pair) for pair in pairs] if perceptual else []
+    return Row(task.name, method, decibels, similarity, distance, lpips=perceived)
 
 
 def score(

@@ -36,7 +36,7 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
 def told(
     preset: str | None = None, leave_out: str = "", where: Callable[[Mapping[str, Any]], bool] = bool, **settings: Any
 ) -> Maker:
-    """BIRD told what happened, with stride 200; only on tasks where that is something, or what is asked for."""
+    """BIRD told what happened, with stride 200; it takes no part in tasks of which it cannot be told, or not enough."""
 
     def restorer(task: str, prior: Any) -> Restorer | None:
         operator = _OPERATORS.get(task, {})
