@@ -55,7 +55,7 @@ def test_flags_that_are_given_are_refused_by_name_and_defaults_pass():
     values = command.prior_flags()
     values(["prog", "--dtype=float32"])
     command.refuse_given(values, ("checkpoint", "class_label"), "why")
-    with pytest.raises(command.UsageError, match="^--dtype: why$"):
+    with pytest.raises(command.UsageError, match=r"^--dtype: why$"):
         command.refuse_given(values, ("checkpoint", "dtype"), "why")
 
 

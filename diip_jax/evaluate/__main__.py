@@ -35,7 +35,7 @@ checkpoints can be compared. Nothing is kept then.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def _noise_prediction(values: flags.FlagValues) -> None:
 def _samples(values: flags.FlagValues) -> None:
     [seed] = _seeds(values)
     names = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
-    study = _study(values, names)
+    study = _study(values, dict.fromkeys(names))
     rows = []
     for name in names:
         task, restorer = study.tasks[name][seed], Samples(study.prior, advised(name), values.samples)
@@ -132,7 +132,7 @@ def _samples(values: flags.FlagValues) -> None:
 
 def _tables(values: flags.FlagValues) -> None:
     selected = _selected(values)
-    study = _study(values, [task for protocol in selected.values() for task in protocol.tasks])
+    study = _study(values, dict.fromkeys(task for protocol in selected.values() for task in protocol.tasks))
     side = max(study.prior.image_shape[:2])
     if values.figures and values.cell < side:
         raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
@@ -198,7 +198,7 @@ def _seeds(values: flags.FlagValues) -> list[int]:
     return seeds
 
 
-def _study(values: flags.FlagValues, names: Sequence[str]) -> Study:
+def _study(values: flags.FlagValues, names: Iterable[str]) -> Study:
     """The prior, the tasks of these names and the folder that the flags say; with LPIPS in tables, where it is had."""
     folder = command.expanded("output_dir", values.output_dir)
     check_writable(folder)
