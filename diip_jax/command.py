@@ -1,7 +1,7 @@
 """What the commands share: flags of the prior, paths with `~`, help, and one line on stderr for a user's mistake."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +54,23 @@ def check_devices() -> None:
         asked = cast(Any, jax.config).jax_platforms
         said = (str(error).splitlines() or [f"JAX_PLATFORMS={asked}, which is not installed"])[0]
         raise UsageError(f"JAX finds no device to compute on ({said}); with JAX_PLATFORMS=cpu it is the CPU") from error
+
+
+def tell(text: str) -> None:
+    """To stdout, where results go, at once: a row may be minutes of work. The last line may end or not."""
+    say(text.removesuffix("\n"), sys.stdout)
+
+
+def report(line: str) -> None:
+    """To stderr, where the course of a run is told."""
+    say(line, sys.stderr)
+
+
+def refuse_given(values: flags.FlagValues, names: Iterable[str], why: str) -> None:
+    """Raises UsageError where flags of these names are given: which ones, and why not."""
+    given = [f"--{name}" for name in names if values[name].present]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {why}")
 
 
 def expanded(flag: str, path: str) -> Path:

@@ -19,7 +19,7 @@ Picture = NDArray[np.uint8]
 
 _SHOWN_HEIGHT = 256  # pixels below which `comparison` enlarges its images
 _FAINT, _BLUE, _RED, _GREEN = "#8c959f", "#3b6ea8", "#c4482f", "#3f8f5b"
-_PANELS = {
+PANELS = {
     "loss": ("Loss", True),
     "laplacian_variance": ("Laplacian variance", False),
     "psnr": ("PSNR (dB)", False),
@@ -97,7 +97,7 @@ def comparison(
 
 def _draw_trace(axes: Any, name: str, values: NDArray[np.float64], stop_k: int | None, selected_k: int | None) -> None:
     """One curve on matplotlib axes with the marks of the stop and of the returned iterate."""
-    title, log = _PANELS.get(name, (name.replace("_", " "), False))
+    title, log = PANELS.get(name, (name.replace("_", " "), False))
     axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.plot(np.arange(values.size), values, color=_BLUE, linewidth=1.6)
     if log and (values > 0).any():

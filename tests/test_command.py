@@ -51,6 +51,21 @@ def test_a_users_mistake_is_its_first_line_and_2_and_a_fault_is_not_hidden(capsy
         call(capsys, mistake=ZeroDivisionError())
 
 
+def test_flags_that_are_given_are_refused_by_name_and_defaults_pass():
+    values = command.prior_flags()
+    values(["prog", "--dtype=float32"])
+    command.refuse_given(values, ("checkpoint", "class_label"), "why")
+    with pytest.raises(command.UsageError, match=r"^--dtype: why$"):
+        command.refuse_given(values, ("checkpoint", "dtype"), "why")
+
+
+def test_results_go_to_stdout_and_the_course_to_stderr(capsys):
+    command.tell("a\nb\n")
+    command.tell("c")
+    command.report("d")
+    assert capsys.readouterr() == ("a\nb\nc\n", "d\n")
+
+
 def test_paths_may_begin_with_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert command.expanded("output", "~/x") == Path("/home/me/x")

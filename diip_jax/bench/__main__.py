@@ -22,7 +22,6 @@ images with random weights; --finished has everything restored beforehand, so th
 import dataclasses
 import itertools
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -38,12 +37,12 @@ from diip_jax.bench.measure import iteration_flops, without_network
 from diip_jax.bench.slots import fixed_batches, refilled_slots, spread_stops
 from diip_jax.bench.torch_reference import torch_iteration, torch_training_step
 from diip_jax.bench.training import step_flops, training_step
+from diip_jax.command import tell
 from diip_jax.ddim_sampling import Gradient, Remat
 from diip_jax.methods import DIIP
 from diip_jax.plugs.rules import Never
 from diip_jax.prior import Prior, bundled_checkpoint, read_metadata
 from diip_jax.solve.cost import compile_loop
-from diip_jax.terminal import say
 from diip_jax.train.step import Optimisation
 
 PROGRAM = "diip_jax.bench"
@@ -76,11 +75,6 @@ def _flag_values() -> flags.FlagValues:
     return values
 
 
-def _tell(text: str) -> None:
-    """To stdout, at once: a row is minutes of work."""
-    say(text, sys.stdout)
-
-
 def seconds_of(function: Callable[[], None]) -> float:
     """Wall time of a call."""
     began = time.monotonic()
@@ -103,15 +97,13 @@ def _print_tables(values: flags.FlagValues) -> None:
     if not values.train:
         _print_iterations(values, prior, batch_sizes)
         return
-    without_effect = [f"--{name}" for name in ("gradient", "remat", "stride", "overhead") if values[name].present]
-    if without_effect:
-        raise command.UsageError(f"{', '.join(without_effect)}: no effect with --train; leave it out")
+    command.refuse_given(values, ("gradient", "remat", "stride", "overhead"), "no effect with --train; leave it out")
     _print_steps(values, dataclasses.replace(prior, prediction="v_prediction"), batch_sizes)
 
 
 def _print_slots(count: int, images: int) -> None:
-    _tell("| images | slots | | slot use | steps | network evaluations | seconds |")
-    _tell("|---|---|---|---|---|---|---|")
+    tell("| images | slots | | slot use | steps | network evaluations | seconds |")
+    tell("|---|---|---|---|---|---|---|")
     rows = []
     for number, name, way in (
         (images, "fixed batches", fixed_batches),
@@ -120,11 +112,9 @@ def _print_slots(count: int, images: int) -> None:
     ):
         use = way(spread_stops(number), count)
         rows.append(use)
-        _tell(
-            f"| {number} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} | {use.seconds:.1f} |"
-        )
+        tell(f"| {number} | {count} | {name} | {use.share:.3f} | {use.steps} | {use.evaluations} | {use.seconds:.1f} |")
     fixed, refilled, tenfold = rows
-    _tell(
+    tell(
         f"  evaluations, refilled / fixed: {refilled.evaluations / fixed.evaluations:.3f}; time of the tenfold queue: "
         f"{tenfold.seconds / refilled.seconds:.1f} times, its steps {tenfold.steps / refilled.steps:.1f} times"
     )
@@ -135,8 +125,8 @@ def _print_folders(values: flags.FlagValues) -> None:
         raise command.UsageError(f"--folder={','.join(values.folder)}: expected numbers of pictures")
     trees = [None, *([command.expanded("against", values.against)] if values.against else [])]
     rounds = values.repeats if values["repeats"].present else 1
-    _tell("| pictures | flags | version | seconds | CPU seconds | images an hour | peak memory (MB) | last line |")
-    _tell("|---|---|---|---|---|---|---|---|")
+    tell("| pictures | flags | version | seconds | CPU seconds | images an hour | peak memory (MB) | last line |")
+    tell("|---|---|---|---|---|---|---|---|")
     for count in map(int, values.folder):
         with folder.scratch() as place:
             given = values.checkpoint and command.expanded("checkpoint", values.checkpoint)
@@ -157,29 +147,29 @@ def _print_folders(values: flags.FlagValues) -> None:
                 out = place / (f"out{number}" if values.finished else f"out{number} {n} {tree is None}")
                 run = folder.run(pictures, out, sets[number], tree)
                 of_an_hour = 3600 * count / run.seconds
-                _tell(
+                tell(
                     f"| {count} | {values.flags[number]} | {tree or 'this one'} | {run.seconds:.1f} "
                     f"| {run.cpu_seconds:.1f} | {of_an_hour:.0f} | {run.peak_bytes / 1e6:.0f} | {run.told} |"
                 )
                 if tree is None:
                     ours[number] = run.seconds
                 else:
-                    _tell(f"  images an hour, this one / the other: {run.seconds / ours[number]:.2f}")
+                    tell(f"  images an hour, this one / the other: {run.seconds / ours[number]:.2f}")
 
 
 def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:
-    _tell(
+    tell(
         "| batch | devices | rounds | compile (s) | step (s) | images/s | GFLOP | GFLOP/s | of the convolution "
         "| memory (MB) |"
     )
-    _tell("|---|---|---|---|---|---|---|---|---|---|")
+    tell("|---|---|---|---|---|---|---|---|---|---|")
     for batch in batch_sizes:
         step = training_step(prior, batch)
         others = [torch_training_step(prior, Optimisation(batch_size=batch))] if values.torch else []
         ours, *theirs = _alternate([step.run, *others], values.repeats)
         ceiling = measure_ceiling(step.devices, values.dtype).convolution
         median, flops = float(np.median(ours)), step_flops(prior, batch)
-        _tell(
+        tell(
             f"| {batch} | {step.devices} | {step.rounds} | {step.compile_seconds:.1f} | {median:.3f} "
             f"| {batch / median:.1f} | {flops / 1e9:.0f} | {flops / median / 1e9:.0f} | {flops / median / ceiling:.0%} "
             f"| {step.devices * step.memory_bytes / 1e6:.0f} |"
@@ -191,15 +181,15 @@ def _print_steps(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[i
 def _print_ratios(ours: Sequence[float], theirs: Sequence[float], remark: str = "") -> None:
     ratios = np.divide(ours, theirs)
     pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
-    _tell(f"  ours / torch's ({np.median(theirs):.3f} s{remark}): median {np.median(ratios):.2f} of {pairs}")
+    tell(f"  ours / torch's ({np.median(theirs):.3f} s{remark}): median {np.median(ratios):.2f} of {pairs}")
 
 
 def _print_iterations(values: flags.FlagValues, prior: Prior, batch_sizes: Sequence[int]) -> None:
-    _tell(
+    tell(
         "| gradient | remat | batch | devices | compile (s) | iteration (s) | per image (s) | GFLOP | GFLOP/s "
         "| of the ceiling | memory (MB) |"
     )
-    _tell("|---|---|---|---|---|---|---|---|---|---|---|")
+    tell("|---|---|---|---|---|---|---|---|---|---|---|")
     for gradient, remat, batch in itertools.product(values.gradient, values.remat, batch_sizes):
         if gradient == "detached" and remat != values.remat[0]:
             continue  # it has no backward pass through the network
@@ -222,14 +212,14 @@ def _print_iterations(values: flags.FlagValues, prior: Prior, batch_sizes: Seque
         median = float(np.median(ours))
         flops = batch * iteration_flops(prior, method)
         speed = flops / median
-        _tell(
+        tell(
             f"| {gradient} | {'-' if gradient == 'detached' else remat} | {batch} | {program.devices} "
             f"| {program.compile_seconds:.1f} | {median:.3f} | {median / batch:.3f} | {flops / 1e9:.0f} "
             f"| {speed / 1e9:.0f} | {speed / ceiling:.0%} | {program.devices * program.memory_bytes / 1e6:.0f} |"
         )
         if values.overhead:
             rest = float(np.median(theirs.pop()))
-            _tell(f"  the loop without the network: {1000 * rest:.2f} ms, {rest / median:.2%} of it")
+            tell(f"  the loop without the network: {1000 * rest:.2f} ms, {rest / median:.2%} of it")
         for seconds in theirs:
             _print_ratios(ours, seconds)
 

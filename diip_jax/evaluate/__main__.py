@@ -35,8 +35,7 @@ checkpoints can be compared. Nothing is kept then.
 """
 
 import dataclasses
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ from diip_jax.images import check_writable, write_image, write_json, write_text
 from diip_jax.metrics import lpips
 from diip_jax.noise_prediction import noise_prediction_errors, timesteps
 from diip_jax.prior import Prior, bundled_checkpoint
-from diip_jax.terminal import printable, say
+from diip_jax.terminal import printable
 
 PROGRAM = "diip_jax.evaluate"
 _ALL = "all"
@@ -96,9 +95,9 @@ def _evaluate(values: flags.FlagValues) -> None:
         raise command.UsageError("--images is missing: give a folder, a glob or an .npz of clean images")
     for mode, names in _NOT_WITH.items():
         if values[mode].value:
-            _refuse(values, names, f"no effect with --{mode}; leave it out")
+            command.refuse_given(values, names.split(), f"no effect with --{mode}; leave it out")
     if not values.figures:
-        _refuse(values, "pictures cell", "no effect without --figures; leave it out")
+        command.refuse_given(values, ("pictures", "cell"), "no effect without --figures; leave it out")
     tell = _noise_prediction if values.prior else _samples if values.samples else _tables
     try:
         tell(values)
@@ -106,83 +105,76 @@ def _evaluate(values: flags.FlagValues) -> None:
         raise command.UsageError(str(error)) from error
 
 
-def _refuse(values: flags.FlagValues, names: str, why: str) -> None:
-    given = [f"--{name}" for name in names.split() if values[name].present]
-    if given:
-        raise command.UsageError(f"{', '.join(given)}: {why}")
-
-
 def _noise_prediction(values: flags.FlagValues) -> None:
-    seed = _one_seed(values, "--prior")
+    [seed] = _seeds(values)
     prior = command.prior_of(values)
-    clean, t = _clean(values, prior), timesteps(prior.schedule)
+    clean, t = _given(values, prior).clean, timesteps(prior.schedule)
     name = Path(values.checkpoint or bundled_checkpoint()).name
     errors = noise_prediction_errors(prior, clean, t, seed)
-    _tell(report.noise_prediction(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
+    command.tell(report.noise_prediction(f"{name}, {prior.dtype}, {len(clean)} images", t, errors))
 
 
 def _samples(values: flags.FlagValues) -> None:
-    seed = _one_seed(values, "--samples")
-    tasks = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
-    study = _study(values, tasks, perceptual=False)
+    [seed] = _seeds(values)
+    names = _tasks(values, SAMPLED, tuple(CORRUPTIONS))
+    study = _study(values, dict.fromkeys(names))
     rows = []
-    for name in tasks:
-        task = study.tasks[name][seed]
-        restorer = Samples(study.prior, advised(name), values.samples)
-        left = sum(study.store.missing(restorer, task, seed).values())
-        if left:
-            _report(f"{name}: {values.samples} restorations of {left} images")
+    for name in names:
+        task, restorer = study.tasks[name][seed], Samples(study.prior, advised(name), values.samples)
+        if left := sum(study.store.missing(restorer, task, seed).values()):
+            command.report(f"{name}: {values.samples} restorations of {left} images")
         run = study.store.run(restorer, task, seed)
         rows.append(spread.spread_of(name, restorer.decides["method"], run.images, task.clean))
     text = spread.markdown(rows, values.samples)
-    write_text(_folder(values) / f"samples{values.samples}.md", text)
-    _tell(text)
+    write_text(study.store.folder.parent / f"samples{values.samples}.md", text)
+    command.tell(text)
 
 
 def _tables(values: flags.FlagValues) -> None:
     selected = _selected(values)
-    study = _study(values, [task for each in selected.values() for task in each.tasks], perceptual=not values.figures)
+    study = _study(values, dict.fromkeys(task for protocol in selected.values() for task in protocol.tasks))
     side = max(study.prior.image_shape[:2])
     if values.figures and values.cell < side:
         raise command.UsageError(f"--cell={values.cell}: expected at least {side}, the side of the images")
-    jobs = {name: jobs_of(each.entries, each.tasks, study) for name, each in selected.items()}
-    compute([job for of_one in jobs.values() for job in of_one], study, _report)
+    jobs = {name: jobs_of(protocol.entries, protocol.tasks, study) for name, protocol in selected.items()}
+    compute([job for of_one in jobs.values() for job in of_one], study, command.report)
     for n, (name, protocol) in enumerate(selected.items()):
-        path = _folder(values) / name
+        path = study.store.folder.parent / name
         if values.figures:
             of_first = [job for job in jobs[name] if job.seed == _seeds(values)[0]]
             drawn = figures.draw(of_first, study, values.pictures, values.cell, protocol.curves)
             for figure, picture in drawn.items():
                 write_image(f"{path}-{figure}.png", picture)
-                _tell(printable(f"{path}-{figure}.png"))
+                command.tell(printable(f"{path}-{figure}.png"))
             continue
         rows = table(jobs[name], protocol.tasks, study)
         text = f"{report.overview(rows)}\n{report.markdown(rows)}"
         write_text(f"{path}.md", text)
         write_json(f"{path}.json", [dataclasses.asdict(row) for row in rows])
-        _tell(text if len(selected) == 1 else f"{chr(10) * bool(n)}## {name}\n\n{text}")
+        command.tell(text if len(selected) == 1 else f"{chr(10) * bool(n)}## {name}\n\n{text}")
 
 
 def _selected(values: flags.FlagValues) -> dict[str, Protocol]:
-    """The protocols that the flags name, or parts of them, by the names of their files."""
+    """The protocols that the flags name, or parts of them, by the names of their files.
+
+    Files of a part do not overwrite those of the whole.
+    """
     if values.protocol == _ALL:
-        _refuse(values, "tasks entry", "protocols differ in it; name one with --protocol")
-    return dict(_part(values, name) for name in (PROTOCOLS if values.protocol == _ALL else [values.protocol]))
-
-
-def _part(values: flags.FlagValues, name: str) -> tuple[str, Protocol]:
-    """(name, protocol), where files of a part do not overwrite those of the whole."""
-    protocol, seeds = PROTOCOLS[name], _seeds(values)
-    entries = tuple(entry for entry in protocol.entries if not values.entry or entry.name in values.entry)
-    if len(entries) < len(set(values.entry)) or not entries:
-        expected = "; ".join(entry.name for entry in protocol.entries)
-        raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
-    tasks = [_PAIRS] if values.degraded else _tasks(values, protocol.tasks, protocol.possible)
-    parts = [name, _PAIRS] if values.degraded else [name]
-    parts += [] if values.severity is None else [f"severity{values.severity}"]
-    parts += [] if seeds == [0] else [f"seeds{'_'.join(map(str, seeds))}"]
-    parts += [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
-    return "-".join(parts), dataclasses.replace(protocol, entries=entries, tasks=tuple(tasks))
+        command.refuse_given(values, ("tasks", "entry"), "protocols differ in it; name one with --protocol")
+    selected = {}
+    for name in PROTOCOLS if values.protocol == _ALL else [values.protocol]:
+        protocol = PROTOCOLS[name]
+        entries = tuple(entry for entry in protocol.entries if not values.entry or entry.name in values.entry)
+        if len(entries) < len(set(values.entry)) or not entries:
+            expected = "; ".join(entry.name for entry in protocol.entries)
+            raise command.UsageError(f"--entry={','.join(values.entry)}: expected of {expected}")
+        tasks = [_PAIRS] if values.degraded else _tasks(values, protocol.tasks, protocol.possible)
+        parts = [name, _PAIRS] if values.degraded else [name]
+        parts += [] if values.severity is None else [f"severity{values.severity}"]
+        parts += [] if _seeds(values) == [0] else [f"seeds{'_'.join(map(str, _seeds(values)))}"]
+        parts += [entry.name.replace(", ", "-").replace(" ", "") for entry in entries if values.entry]
+        selected["-".join(parts)] = dataclasses.replace(protocol, entries=entries, tasks=tuple(tasks))
+    return selected
 
 
 def _tasks(values: flags.FlagValues, default: Sequence[str], possible: Sequence[str]) -> Sequence[str]:
@@ -199,68 +191,47 @@ def _tasks(values: flags.FlagValues, default: Sequence[str], possible: Sequence[
 def _seeds(values: flags.FlagValues) -> list[int]:
     if not values.seeds or not all(seed.isdecimal() for seed in values.seeds):
         raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected whole numbers from 0 on, as in 0,1,2")
-    return list(dict.fromkeys(map(int, values.seeds)))
+    seeds = list(dict.fromkeys(map(int, values.seeds)))
+    for mode in ("prior", "samples"):
+        if values[mode].value and len(seeds) > 1:
+            raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected one with --{mode}")
+    return seeds
 
 
-def _one_seed(values: flags.FlagValues, mode: str) -> int:
-    if len(_seeds(values)) > 1:
-        raise command.UsageError(f"--seeds={','.join(values.seeds)}: expected one with {mode}")
-    return _seeds(values)[0]
-
-
-def _study(values: flags.FlagValues, names: Sequence[str], perceptual: bool) -> Study:
-    """The prior, the tasks of these names and the folder that the flags say.
-
-    Args:
-        perceptual: with LPIPS; it is left out where it cannot be had, and said so.
-    """
-    check_writable(_folder(values))
+def _study(values: flags.FlagValues, names: Iterable[str]) -> Study:
+    """The prior, the tasks of these names and the folder that the flags say; with LPIPS in tables, where it is had."""
+    folder = command.expanded("output_dir", values.output_dir)
+    check_writable(folder)
     prior = command.prior_of(values)
-    tasks: dict[str, dict[int, Task]] = {}
+    given, seeds = _given(values, prior), _seeds(values)
     if values.degraded:
-        own = pairs(values.degraded, values.images, prior.image_shape[:2], _PAIRS)
-        tasks[_PAIRS] = dict.fromkeys(_seeds(values), own[_chosen(values, len(own))])
+        tasks = {_PAIRS: dict.fromkeys(seeds, given)}
     else:
-        clean = _clean(values, prior)
-        for name in dict.fromkeys(names):
-            tasks[name] = {seed: corrupted(name, clean, seed, values.severity) for seed in _seeds(values)}
-    image = next(iter(tasks.values()))[_seeds(values)[0]].clean[0]
-    return Study(prior, Store(_folder(values) / "runs"), tasks, perceptual and _has_lpips(image))
+        tasks = {name: {seed: corrupted(name, given.clean, seed, values.severity) for seed in seeds} for name in names}
+    perceptual = not values.samples and not values.figures and _has_lpips(given.clean[0])
+    return Study(prior, Store(folder / "runs"), tasks, perceptual)
 
 
-def _clean(values: flags.FlagValues, prior: Prior) -> np.ndarray:
-    """The clean images that the flags name, `[N, H, W, 3]` uint8; at least one."""
-    clean = read_clean(values.images, prior.image_shape[:2])
-    return clean[_chosen(values, len(clean))]
-
-
-def _chosen(values: flags.FlagValues, count: int) -> slice:
-    if values.first >= count:
+def _given(values: flags.FlagValues, prior: Prior) -> Task:
+    """The images that the flags name, at least one; clean ones alone are not degraded."""
+    size = prior.image_shape[:2]
+    if values.degraded:
+        task = pairs(values.degraded, values.images, size, _PAIRS)
+    else:
+        clean = read_clean(values.images, size)
+        task = Task("clean", clean, clean, clean, {})
+    if values.first >= len(task):
         raise command.UsageError(f"--first={values.first}: no image is left")
-    return slice(values.first, None if values.count is None else values.first + values.count)
-
-
-def _folder(values: flags.FlagValues) -> Path:
-    return command.expanded("output_dir", values.output_dir)
+    return task[values.first : values.first + (values.count or len(task))]
 
 
 def _has_lpips(image: np.ndarray) -> bool:
     try:
         lpips(image, image)
     except (ImportError, ValueError) as error:
-        _report(f"LPIPS is left out: {error}")
+        command.report(f"LPIPS is left out: {error}")
         return False
     return True
-
-
-def _report(line: str) -> None:
-    """To stderr, where the course of an evaluation is told."""
-    say(line, sys.stderr)
-
-
-def _tell(text: str) -> None:
-    """To stdout, where the results go; its last line may end or not."""
-    say(text.removesuffix("\n"), sys.stdout)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,13 +25,10 @@ def non_local_means(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
     returned. Patches of 5x5 among those at most 6 pixels away, and h = 0.6 sigma, as scikit-image's gallery ("Non-local
     means denoising for preserving textures") sets its fast mode.
     """
-
-    def denoised(image: np.ndarray, sigma: float) -> np.ndarray:
-        return _restoration().denoise_nl_means(
-            image, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
-        )
-
-    return _each_noisy(denoised, y)
+    fast = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": -1}
+    return _each_noisy(
+        lambda image, sigma: _restoration().denoise_nl_means(image, h=0.6 * sigma, sigma=sigma, **fast), y
+    )
 
 
 def total_variation(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W C"]:
@@ -55,11 +52,8 @@ def total_variation(y: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "n H W
 def unsupervised_wiener(y: UInt8[np.ndarray, "n H W C"], psf_sigma: float = 1.0) -> UInt8[np.ndarray, "n H W C"]:
     """Wiener-Hunt deconvolution, every channel by itself; noise and smoothness are sampled (Orieux et al., 2010).
 
-    Told that y was blurred by a Gaussian, and how wide that was; its guess is wrong for every other degradation. The
-    picture is continued by its mirror image, because the method takes pictures as periodic.
-
-    Args:
-        psf_sigma: standard deviation of the Gaussian, pixels.
+    Told that y was blurred by a Gaussian, and its standard deviation `psf_sigma` in pixels; the guess is wrong for all
+    other degradations. The picture is continued by its mirror image, because the method takes pictures as periodic.
 
     Raises:
         ValueError: psf_sigma is not above 0.
@@ -70,16 +64,12 @@ def unsupervised_wiener(y: UInt8[np.ndarray, "n H W C"], psf_sigma: float = 1.0)
     taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * psf_sigma**2))
     psf = np.outer(taps, taps) / taps.sum() ** 2
 
-    def restored(image: Float64[np.ndarray, "H W C"]) -> np.ndarray:
-        height, width, _ = image.shape
-        margin = min(2 * radius, height, width)
-        padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
-        channels = [
-            _restoration().unsupervised_wiener(channel, psf, rng=_SEED)[0] for channel in np.moveaxis(padded, -1, 0)
-        ]
-        return np.stack(channels, axis=-1)[margin : margin + height, margin : margin + width]
+    def restored(channel: Float64[np.ndarray, "H W"]) -> np.ndarray:
+        margin = min(2 * radius, *channel.shape)
+        padded = np.pad(channel, margin, mode="symmetric")
+        return _restoration().unsupervised_wiener(padded, psf, rng=_SEED)[0][margin:-margin, margin:-margin]
 
-    return _each(restored, y)
+    return _each(lambda image: np.stack([*map(restored, np.moveaxis(image, -1, 0))], axis=-1), y)
 
 
 def noise_level(image: Float64[np.ndarray, "H W C"]) -> float:
@@ -87,8 +77,7 @@ def noise_level(image: Float64[np.ndarray, "H W C"]) -> float:
 
     Of a channel it is the median of the finest diagonal wavelet coefficients over 0.6745; 0 where there are none.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the median of no coefficient at all
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the median of no coefficient at all
         estimate = _restoration().estimate_sigma(image, average_sigmas=True, channel_axis=-1)
     return float(np.nan_to_num(estimate))
 

@@ -1,4 +1,8 @@
-"""Figures of the evaluation as pictures: grids of restored images, iterates, and curves over the iterations."""
+"""Figures of the evaluation as pictures: grids of restored images, iterates, and curves over the iterations.
+
+All are `[H, W, 3]` uint8, and so are the images in them; `cell` is the side of an image in a picture, in pixels. Runs
+are task -> method -> run.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,33 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from diip_jax.evaluate.run import Run
+from diip_jax.evaluate.score import psnrs
 from diip_jax.evaluate.tables import Job, Study
 from diip_jax.evaluate.task import Task
-from diip_jax.metrics import psnr
 from diip_jax.pixels import from_uint8
 from diip_jax.plots import INK, drawing, set_axes
 from diip_jax.plugs.rules import laplacian_variance
-from diip_jax.report import montage
+from diip_jax.report import PANELS, montage
 
 # The colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_PANEL = 320, 250  # pixels, width and height
-
-# What is drawn: name, title, log scale.
-_QUANTITIES = (
-    ("psnr", "PSNR (dB)", False),
-    ("loss", "Loss", True),
-    ("laplacian_variance", "Laplacian variance", True),
-)
+# What is drawn of every iterate, from above.
+_QUANTITIES = ("psnr", "loss", "laplacian_variance")
 
 
 def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bool) -> dict[str, np.ndarray]:
-    """The figures of a protocol by name, `[H, W, 3]` uint8 each.
+    """The figures of a protocol by name, of jobs of one seed.
 
     Args:
-        jobs: of one seed.
         pictures: of how many images.
-        cell: side of an image in the pictures, in pixels.
         curves: also those of the iterations.
     """
     tasks = {job.task.name: study.tasks[job.task.name][job.seed] for job in jobs}
@@ -51,7 +47,7 @@ def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bo
     if curves:
         runs: dict[str, dict[str, Run]] = {name: {} for name in tasks}
         for job in jobs:
-            if job.restorer.rules(job.entry.rules):
+            if job.entry.rules:
                 runs[job.task.name][job.entry.name] = job.run(study)
         drawn |= {"curves": curves_picture(tasks, runs), "iterates": iterates_picture(tasks, runs, cell)}
     return drawn
@@ -59,9 +55,7 @@ def draw(jobs: Sequence[Job], study: Study, pictures: int, cell: int, curves: bo
 
 def curves_of(task: Task, run: Run) -> dict[str, np.ndarray]:
     """By name `[K]`, the mean over the images at every iterate: "psnr" (dB), "loss", "laplacian_variance"."""
-    pairs = zip(run.images, task.clean[: len(run.images)], strict=True)
-    curves = [[psnr(x, clean) for x in of_image] for of_image, clean in pairs]
-    found = {"psnr": curves, "loss": run.loss, "laplacian_variance": run.laplacian_variance}
+    found = {"psnr": psnrs(run, task.clean), "loss": run.loss, "laplacian_variance": run.laplacian_variance}
     return {name: np.mean(values, axis=0) for name, values in found.items() if values is not None}
 
 
@@ -71,37 +65,29 @@ def levels_of(task: Task) -> dict[str, dict[str, float]]:
         label: float(np.mean([laplacian_variance(jnp.asarray(from_uint8(image))) for image in images]))
         for label, images in (("input", task.y), ("clean", task.clean))
     }
-    inputs = np.mean([psnr(y, clean) for y, clean in zip(task.y, task.clean, strict=True)])
-    return {"psnr": {"input": float(inputs)}, "laplacian_variance": sharpness}
+    return {"psnr": {"input": float(psnrs(Run.of(task.y), task.clean).mean())}, "laplacian_variance": sharpness}
 
 
 def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Run]]) -> np.ndarray:
     """One column per task, one row per quantity, one curve per method; the iteration on a logarithmic axis from 1.
 
-    The input's and the clean images' levels are horizontal lines.
-
-    Args:
-        runs: task -> method -> run. At most six methods.
-
-    Returns:
-        `[H, W, 3]` uint8, of 320 x 250 pixels a panel.
+    The input's and the clean images' levels are horizontal lines. A panel has 320 x 250 pixels.
 
     Raises:
-        ValueError: no runs, or more methods than colours.
+        ValueError: no runs, or more than six methods, one for each colour.
         ImportError: matplotlib is missing.
     """
     methods = list(dict.fromkeys(method for of_task in runs.values() for method in of_task))
     if not 1 <= len(methods) <= len(_COLOURS):
         raise ValueError(f"curves of {len(methods)} methods: expected 1 .. {len(_COLOURS)}")
-    width, height = _PANEL[0] * len(runs), _PANEL[1] * len(_QUANTITIES)
-    drawn = drawing(width, height, "curves", layout="constrained")
+    drawn = drawing(320 * len(runs), 250 * len(_QUANTITIES), "curves", layout="constrained")
     panels = drawn.figure.subplots(len(_QUANTITIES), len(runs), squeeze=False)
     for column, (name, of_task) in enumerate(runs.items()):
         curves = {method: curves_of(tasks[name], run) for method, run in of_task.items()}
         levels = levels_of(tasks[name])
         panels[0, column].set_title(name, fontsize=11, color=INK)
         panels[-1, column].set_xlabel("iteration", fontsize=10, color=INK)
-        for axes, (quantity, title, log) in zip(panels[:, column], _QUANTITIES, strict=True):
+        for axes, quantity in zip(panels[:, column], _QUANTITIES, strict=True):
             for method, values in curves.items():
                 colour = _COLOURS[methods.index(method)]
                 axes.plot(1 + np.arange(len(values[quantity])), values[quantity], color=colour, label=method)
@@ -109,11 +95,11 @@ def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Ru
                 style = {"input": "--", "clean": ":"}[label]
                 axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=label)
             axes.set_xscale("log")
-            if log:
+            if quantity != "psnr":
                 axes.set_yscale("log", nonpositive="mask")
             set_axes(axes, 8)
             if column == 0:
-                axes.set_ylabel(title, fontsize=10, color=INK)
+                axes.set_ylabel(PANELS[quantity][0], fontsize=10, color=INK)
     # The last row has every line.
     handles, labels = panels[-1, 0].get_legend_handles_labels()
     drawn.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
@@ -121,15 +107,7 @@ def curves_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Ru
 
 
 def iterates_picture(tasks: Mapping[str, Task], runs: Mapping[str, Mapping[str, Run]], cell: int) -> np.ndarray:
-    """Of the first image: the input, iterates 10, 30, 100, 300, ... and the last, the clean one; a row per run.
-
-    Args:
-        runs: task -> method -> run.
-        cell: side of an image in the picture, in pixels.
-
-    Returns:
-        `[H, W, 3]` uint8.
-    """
+    """Of the first image: the input, iterates 10, 30, 100, 300, ... and the last, the clean one; a row per run."""
     longest = max(run.images.shape[1] for of_task in runs.values() for run in of_task.values())
     shown = sorted({k for k in (10, 30, 100, 300, 1000, 3000) if k < longest} | {longest})
     rows, labels = [], []
@@ -147,17 +125,8 @@ def methods_picture(
 ) -> np.ndarray:
     """A row per method, a column per task; the input above, the clean image below.
 
-    Args:
-        clean: `[H, W, C]` uint8.
-        inputs: task -> the degraded image.
-        restored: method -> task -> image; a task may be missing, its cell is then blank.
-        cell: side of an image in the picture, in pixels.
-
-    Returns:
-        `[H, W, 3]` uint8.
+    Inputs are task -> degraded image, restored ones method -> task -> image; where one is missing its cell is blank.
     """
     blank = np.full_like(clean, 255)
-    rows: list[Sequence[np.ndarray]] = [[*inputs.values()]]
-    rows += [[of_method.get(task, blank) for task in inputs] for of_method in restored.values()]
-    rows.append([clean] * len(inputs))
-    return montage(rows, ["input", *restored, "clean"], [*inputs], cell)
+    rows = {"input": inputs, **restored, "clean": dict.fromkeys(inputs, clean)}
+    return montage([[row.get(task, blank) for task in inputs] for row in rows.values()], [*rows], [*inputs], cell)

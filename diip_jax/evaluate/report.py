@@ -15,10 +15,6 @@ def interval(values: Sequence[float] | np.ndarray, digits: int) -> str:
     return f"{mean} [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(high) else mean
 
 
-def _distance(row: Row) -> str:
-    return "" if np.isinf(row.distance).all() else f"{np.mean(row.distance):.2f}"
-
-
 def _lpips_gap(row: Row) -> str:
     """In percent of the best LPIPS."""
     best = np.mean(row.lpips) - np.mean(row.lpips_gap)
@@ -32,7 +28,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str], bool], ...] = (
     ("PSNR (dB)", lambda row: interval(row.psnr, 2), True),
     ("SSIM", lambda row: interval(row.ssim, 3), True),
     ("LPIPS", lambda row: interval(row.lpips, 3) if row.lpips else "", False),
-    ("PSNR to input (dB)", _distance, True),
+    ("PSNR to input (dB)", lambda row: "" if np.isinf(row.distance).all() else f"{np.mean(row.distance):.2f}", True),
     ("below the best PSNR (dB)", lambda row: interval(row.psnr_gap, 2) if row.psnr_gap else "", False),
     ("above the best LPIPS", lambda row: _lpips_gap(row) if row.lpips_gap else "", False),
     ("median iterate", lambda row: f"{np.median(row.k):.0f}" if row.k else "", True),

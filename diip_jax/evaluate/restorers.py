@@ -16,7 +16,7 @@ from diip_jax.methods import DreamClean
 from diip_jax.pixels import from_uint8, to_uint8
 from diip_jax.plugs.rules import Never, Rule
 from diip_jax.prior import Prior, identity_of
-from diip_jax.restore import Solution, View, every, restore
+from diip_jax.restore import View, every, restore
 from diip_jax.solve.cost import compile_loop, sampler_memory
 from diip_jax.solve.inputs import estimated
 from diip_jax.solve.problem import Problem, Result
@@ -30,12 +30,10 @@ _OF_RULES = (
 
 @dataclasses.dataclass(frozen=True)
 class Loop(Restorer):
-    """Every iterate of a method of the loop, to the end of its budget: any stopping rule can be judged on them.
+    """Every iterate of a method of the loop, `max_iterations` of them: any stopping rule can be judged on them.
 
-    Attributes:
-        settings: `max_iterations` is the number of iterates. A method whose operator down-samples is given the
-            observations at their own size; one that needs a mask or a kernel, the true one, and without one its run
-            raises a ValueError.
+    A method whose operator down-samples is given the observations at their own size; one that needs a mask or a kernel,
+    the true one, and without one its run raises a ValueError.
     """
 
     prior: Prior
@@ -43,20 +41,17 @@ class Loop(Restorer):
 
     def __call__(self, task: Task, seed: int) -> Run:
         problem, (y, known) = self._problem, self._given(task)
-        kernel = ("kernel",) if "kernel" in estimated(problem.operator, self.prior.image_shape) else ()
+        kernel = [name for name in estimated(problem.operator, self.prior.image_shape) if name == "kernel"]
         save = ("loss", "laplacian_variance", *kernel)
         kept: list[tuple[float, np.ndarray, np.ndarray]] = []  # seconds, iterates, evaluations
-        ended = time.monotonic()
+        looked = [time.monotonic()]
 
         def keep(seen: View) -> None:
-            nonlocal ended
-            seconds = time.monotonic() - ended
+            seconds = time.monotonic() - looked[-1]
             kept.append((seconds, to_uint8(seen.current()), seen.evaluations))
-            ended = time.monotonic()
+            looked.append(time.monotonic())
 
-        def run() -> Solution:
-            return restore(problem, y, known, seed=seed, save=save, callback=every(1, keep))
-
+        run = functools.partial(restore, problem, y, known, seed=seed, save=save, callback=every(1, keep))
         solution = run()
         program = compile_loop(problem, from_uint8(y), known, save)
         if not kept:  # all were settled before the first; again, for the time without compiling
@@ -67,20 +62,16 @@ class Loop(Restorer):
         kept += (length - len(kept)) * kept[-1:]
         # What is settled has no iterates: it is the same at all of them, with nothing left to fit.
         settled = solution.result[:, 0] == Result.SETTLED
-        of_all: dict[str, Any] = {"loss": 0.0, "laplacian_variance": 0.0}
-        of_all |= {name: solution.operator[name][:, :, None] for name in kernel}
-        traces = {
-            name: np.where(settled.reshape(-1, *[1] * (trace.ndim - 1)), of_all[name], trace)[:, 0]
-            for name, trace in solution.traces.items()
-        }
+        traces = {name: trace[:, 0].copy() for name, trace in solution.traces.items()}
+        for name, trace in traces.items():
+            trace[settled] = solution.operator[name][settled] if name in kernel else 0
         return Run(
             images=np.stack([iterates for _, iterates, _ in kept], axis=1),
             evaluations=np.stack([evaluations for *_, evaluations in kept], axis=1),
             seconds=usual * np.where(settled[:, None], 1, 1 + np.arange(length)),
             memory_bytes=np.full(len(task), program.devices * program.memory_bytes),
-            loss=traces["loss"],
-            laplacian_variance=traces["laplacian_variance"],
-            kernels=traces.get("kernel"),
+            kernels=traces.pop("kernel", None),
+            **traces,
         )
 
     @property
@@ -91,8 +82,7 @@ class Loop(Restorer):
 
     @property
     def evaluations(self) -> int:
-        problem = self._problem
-        generator = problem.generator
+        generator = self._problem.generator
         return generator.first_evaluations + self.settings.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
@@ -116,9 +106,7 @@ class Loop(Restorer):
 
 
 # The same object every time: what is compiled for a rule is compiled once.
-@functools.lru_cache
-def _rule(settings: Settings) -> Rule:
-    return settings.rule()
+_rule = functools.lru_cache(lambda settings: settings.rule())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +138,7 @@ class Sampled(Restorer):
 
     @property
     def decides(self) -> Mapping[str, Any]:
-        settings = {field.name: getattr(self.method, field.name) for field in dataclasses.fields(self.method)}
+        settings = {**vars(self.method)}
         return {"method": type(self.method).__name__, "settings": settings, **_told(settings.pop("prior"))}
 
     @property

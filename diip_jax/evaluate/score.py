@@ -1,7 +1,7 @@
 """Scores: stopping rules replayed on every iterate of a run, and the rows of a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -22,23 +22,23 @@ PerImage: TypeAlias = list[int] | list[float]
 class Row:
     """One line of a table: the quality of n images, and what they cost.
 
+    Lists are per image, of several seeds the means over them, and empty where there is no such value.
+
     Attributes:
         task, method: what was restored, and how.
-        psnr, ssim: per image, dB and 1.
-        distance: per image, PSNR of the restored image to the degraded one (a copy of the input is no restoration).
-        k: per image, the iterate that was returned; empty where that means nothing.
+        psnr, ssim: dB and 1.
+        distance: PSNR of the restored image to the degraded one (a copy of the input is no restoration).
+        k: the iterate that was returned.
         stopped: share of the images whose rule fired within the run; for an oracle stop, share of those whose best
             iterate is not the last.
-        kernel: per image, correlation of the estimated blur kernel with the true one; empty where there is none.
-        lpips: per image, LPIPS (AlexNet); empty where it was not asked for.
-        psnr_gap: per image, by how many dB the PSNR is below that of the run's best iterate; empty without one. Below 0
+        kernel: correlation of the estimated blur kernel with the true one.
+        lpips: LPIPS (AlexNet), where it was asked for.
+        psnr_gap, lpips_gap: by how much PSNR (dB) is below, and LPIPS above, that of the run's best iterate; below 0
             where the mean of several iterates beats all of them.
-        lpips_gap: per image, by how much LPIPS is above that of the run's best iterate; likewise.
-        iterations: per image, iterates evaluated until the stop; empty for an oracle, which cannot stop.
-        seconds, evaluations: per image, wall time and network evaluations until there, see `Run`.
+        iterations: iterates evaluated until the stop; an oracle cannot stop.
+        seconds, evaluations: wall time and network evaluations until there, see `Run`.
         memory_bytes: see `Run`, the largest.
-        seed_spread: standard deviation over the seeds of the mean PSNR, dB; None where there was one seed. Of several
-            seeds all that is per image is the mean over them.
+        seed_spread: standard deviation over the seeds of the mean PSNR, dB; None where there was one seed.
     """
 
     task: str
@@ -78,57 +78,50 @@ class Replay(NamedTuple):
 def replay(rule: Rule, run: Run, seen: np.ndarray) -> Replay:
     """What a rule does on a run, whose end is the iteration budget.
 
-    A rule that looks at images sees the iterates as they were kept, with 8 bits.
-
-    Args:
-        seen: the observations as rules are shown them, see `Restorer.seen`.
+    It is shown the observations `seen`, see `Restorer.seen`. One that looks at images sees the iterates as they were
+    kept, with 8 bits.
     """
     (fired, _, chosen), iterations = _replayed(rule, (run.images, run.loss, run.laplacian_variance, seen))
     return Replay(np.asarray(chosen.k), np.asarray(fired), to_uint8(chosen.image), np.asarray(iterations))
 
 
-_Carry: TypeAlias = tuple[Any, Verdict, jax.Array]
-
-
 @jax.jit
 def _replayed(rule: Rule, given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
     """(the verdict, iterates seen by then) on every image of a run; stopped by the rule, or by its end."""
-    length = given[0].shape[1]
 
     def one(given: tuple[Any, ...]) -> tuple[Verdict, jax.Array]:
         iterates, loss, sharpness, observed = given
 
-        def goes_on(carry: _Carry) -> jax.Array:
-            return ~carry[1].stop & (carry[2] < length)
-
-        def step(carry: _Carry) -> _Carry:
+        def step(carry: tuple[Any, Verdict, jax.Array]) -> tuple[Any, Verdict, jax.Array]:
             state, _, k = carry
-            state, verdict = rule.judge(state, Observation(k, loss[k], sharpness[k], from_uint8(iterates[k])))
-            return state, verdict, k + 1
+            return *rule.judge(state, Observation(k, loss[k], sharpness[k], from_uint8(iterates[k]))), k + 1
 
         first = Candidate(jnp.int32(-1), from_uint8(iterates[0]))
         nothing = Verdict(jnp.bool_(False), jnp.int32(0), first)
-        return jax.lax.while_loop(goes_on, step, (rule.start(first, observed), nothing, jnp.int32(0)))[1:]
+        start = rule.start(first, observed), nothing, jnp.int32(0)
+        return jax.lax.while_loop(lambda carry: ~carry[1].stop & (carry[2] < len(loss)), step, start)[1:]
 
     return jax.lax.map(one, given)
 
 
+def psnrs(run: Run, clean: np.ndarray) -> np.ndarray:
+    """PSNR of every image of a run, `[n, K]` in dB; there may be more clean images than the run has."""
+    pairs = zip(run.images, clean[: len(run.images)], strict=True)
+    return np.array([[psnr(image, truth) for image in images] for images, truth in pairs])
+
+
 def oracle(run: Run, clean: np.ndarray) -> np.ndarray:
     """The iterate of the highest PSNR, `[n]`: what no rule that does not know the clean image can beat."""
-    return np.array([np.argmax([psnr(x, c) for x in of_image]) for of_image, c in zip(run.images, clean, strict=True)])
+    return psnrs(run, clean).argmax(axis=1)
 
 
 def quality(task: Task, method: str, images: np.ndarray, perceptual: bool = False) -> Row:
     """The row of restored images `[n, H, W, C]` uint8, with LPIPS where that is asked for."""
     pairs = list(zip(images, task.clean, strict=True))
-    return Row(
-        task.name,
-        method,
-        [psnr(*pair) for pair in pairs],
-        [ssim(*pair) for pair in pairs],
-        [psnr(image, y) for image, y in zip(images, task.y, strict=True)],
-        lpips=[lpips(*pair) for pair in pairs] if perceptual else [],
-    )
+    decibels, similarity = ([metric(*pair) for pair in pairs] for metric in (psnr, ssim))
+    distance = [psnr(image, y) for image, y in zip(images, task.y, strict=True)]
+    perceived = [lpips(*pair) for pair in pairs] if perceptual else []
+    return Row(task.name, method, decibels, similarity, distance, lpips=perceived)
 
 
 def score(
@@ -142,58 +135,47 @@ def score(
     """The rows of a run: that of its last images; where there are rules each one's, and then those of the oracle stops.
 
     "oracle stop" returns the iterate of the highest PSNR. Where the run has LPIPS, "LPIPS oracle stop" returns that of
-    the lowest.
-
-    Args:
-        rules: by name; of a run of iterates.
-        seen: see `replay`; None: y.
+    the lowest. Rules are of a run of iterates, and are shown `seen`, see `replay`; None: y.
     """
     if not rules:
-        return [_with_cost(quality(task, name, run.images[:, -1], perceptual), run, np.full(len(task), -1))]
+        return [replace(quality(task, name, run.images[:, -1], perceptual), **_cost(run, np.full(len(task), -1)))]
     seen = from_uint8(task.y) if seen is None else seen
     every, last = np.arange(len(task)), run.images.shape[1] - 1
-    stops = {rule_name: replay(rule, run, seen) for rule_name, rule in rules.items()}
+    stops = {stop: replay(rule, run, seen) for stop, rule in rules.items()}
     best = {"oracle stop": oracle(run, task.clean)}
     if run.lpips is not None:
         best["LPIPS oracle stop"] = run.lpips.argmin(axis=1)
     stops |= {stop: Replay(k, k < last, run.images[every, k]) for stop, k in best.items()}
     rows = {}
     for stop, (k, fired, images, iterations) in stops.items():
-        row = quality(task, f"{name}, {stop}", images, perceptual)
-        row = replace(row, k=k.tolist(), stopped=float(fired.mean()))
+        told: dict[str, Any] = {"k": k.tolist(), "stopped": float(fired.mean())}
         if run.kernels is not None and "kernel" in task.known:
             found = zip(run.kernels[every, k], task.known["kernel"], strict=True)
-            row = replace(row, kernel=[kernel_correlation(*pair) for pair in found])
+            told["kernel"] = [kernel_correlation(*pair) for pair in found]
         if iterations is not None:
-            row = replace(_with_cost(row, run, iterations - 1), iterations=iterations.tolist())
-        rows[stop] = row
+            told |= {"iterations": iterations.tolist(), **_cost(run, iterations - 1)}
+        rows[stop] = replace(quality(task, f"{name}, {stop}", images, perceptual), **told)
     for stop in rules:
-        rows[stop] = _with_gaps(rows[stop], rows["oracle stop"], rows.get("LPIPS oracle stop"))
+        gaps = {"psnr_gap": np.subtract(rows["oracle stop"].psnr, rows[stop].psnr).tolist()}
+        if run.lpips is not None:
+            gaps["lpips_gap"] = np.subtract(rows[stop].lpips, rows["LPIPS oracle stop"].lpips).tolist()
+        rows[stop] = replace(rows[stop], **gaps)
     return list(rows.values())
 
 
-def _with_cost(row: Row, run: Run, k: np.ndarray) -> Row:
-    """The row with what it cost to get to iterate k of each image."""
+def _cost(run: Run, k: np.ndarray) -> dict[str, Any]:
+    """What it cost to get to iterate k of each image, as a row has it."""
     every = np.arange(len(k))
     memory = None if run.memory_bytes is None else int(run.memory_bytes.max())
     seconds, evaluations = run.seconds[every, k].tolist(), run.evaluations[every, k].tolist()
-    return replace(row, seconds=seconds, evaluations=evaluations, memory_bytes=memory)
-
-
-def _with_gaps(row: Row, best: Row, best_lpips: Row | None) -> Row:
-    perceptual = [] if best_lpips is None else np.subtract(row.lpips, best_lpips.lpips).tolist()
-    return replace(row, psnr_gap=np.subtract(best.psnr, row.psnr).tolist(), lpips_gap=perceptual)
+    return {"seconds": seconds, "evaluations": evaluations, "memory_bytes": memory}
 
 
 def pooled(rows: Sequence[Row]) -> Row:
     """One row of the same images and method under several seeds; a single one is left as it is."""
     if len(rows) == 1:
         return rows[0]
-    lists = [each.name for each in fields(Row) if isinstance(getattr(rows[0], each.name), list)]
-    means: dict[str, Any] = {name: np.mean([getattr(row, name) for row in rows], axis=0).tolist() for name in lists}
-    return replace(
-        rows[0],
-        **means,
-        stopped=float(np.mean([row.stopped for row in rows])),
-        seed_spread=float(np.std([np.mean(row.psnr) for row in rows], ddof=1)),
-    )
+    # What is per image, and the share of stopped images; the rest is of the method.
+    names = [name for name, value in vars(rows[0]).items() if isinstance(value, list | float)]
+    means: dict[str, Any] = {name: np.mean([getattr(row, name) for row in rows], axis=0).tolist() for name in names}
+    return replace(rows[0], **means, seed_spread=float(np.std([np.mean(row.psnr) for row in rows], ddof=1)))

@@ -27,21 +27,14 @@ class Spread(NamedTuple):
 
 
 def spread_of(task: str, method: str, samples: np.ndarray, clean: np.ndarray) -> Spread:
-    """What samples are worth against the clean images.
-
-    Args:
-        samples: `[n, S, H, W, C]` uint8, S at least 2.
-        clean: `[n, H, W, C]` uint8.
-    """
-    in_range = from_uint8(samples, np.float64)
-    means, truth = in_range.mean(axis=1), from_uint8(clean, np.float64)
-    errors = np.sqrt(((means - truth) ** 2).mean(axis=-1))
-    one = [np.mean([psnr(sample, c) for sample in of_image]) for of_image, c in zip(samples, clean, strict=True)]
-    mean = [psnr(m, c) for m, c in zip(means, truth, strict=True)]
-    correlation = [
-        np.corrcoef(spread(each).ravel(), error.ravel())[0, 1] for each, error in zip(in_range, errors, strict=True)
-    ]
-    return Spread(task, method, np.array(one), np.array(mean), np.array(correlation))
+    """What samples `[n, S, H, W, C]` uint8, S at least 2, are worth against the clean images `[n, H, W, C]` uint8."""
+    found = []
+    for of_image, truth in zip(from_uint8(samples, np.float64), from_uint8(clean, np.float64), strict=True):
+        mean = of_image.mean(axis=0)
+        error = np.sqrt(((mean - truth) ** 2).mean(axis=-1))
+        correlation = np.corrcoef(spread(of_image).ravel(), error.ravel())[0, 1]
+        found.append((np.mean([psnr(sample, truth) for sample in of_image]), psnr(mean, truth), correlation))
+    return Spread(task, method, *np.array(found).T)
 
 
 def markdown(rows: list[Spread], samples: int) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diip_jax.evaluate.protocols import Entry
-from diip_jax.evaluate.run import Restorer, Run, Store
+from diip_jax.evaluate.run import Progress, Restorer, Run, Store
 from diip_jax.evaluate.score import Row, pooled, quality, replay, score
 from diip_jax.evaluate.task import Task
 from diip_jax.prior import Prior
@@ -19,19 +19,12 @@ _REPORT_EVERY = 60.0  # seconds
 
 
 class Study(NamedTuple):
-    """What all tables have in common.
-
-    Attributes:
-        prior: of the restorers.
-        store: keeps the runs.
-        tasks: name -> seed -> the task of all images.
-        perceptual: with LPIPS.
-    """
+    """What all tables have in common: the prior of the restorers, and the store that keeps their runs."""
 
     prior: Prior
     store: Store
-    tasks: Mapping[str, Mapping[int, Task]]
-    perceptual: bool = True
+    tasks: Mapping[str, Mapping[int, Task]]  # name -> seed -> the task of all images
+    perceptual: bool = True  # with LPIPS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,14 +36,13 @@ class Job:
     task: Task
     seed: int
 
-    def run(self, study: Study, progress: Callable[[int], None] = lambda images: None) -> Run:
+    def run(self, study: Study, progress: Progress | None = None) -> Run:
         """What it comes to, computed where it is missing."""
         return study.store.run(self.restorer, self.task, self.seed, progress, study.perceptual)
 
     def rows(self, study: Study, numbers: Sequence[int]) -> dict[int, list[Row]]:
         """The rows of the table over so many of the first images, for each of these numbers."""
-        run, rules = self.run(study), self.restorer.rules(self.entry.rules)
-        seen = self.restorer.seen(self.task)
+        run, rules, seen = self.run(study), self.restorer.rules(self.entry.rules), self.restorer.seen(self.task)
         return {
             n: score(self.task[:n], f"{self.entry.name} ({n})", run[:n], rules, seen[:n], study.perceptual)
             for n in numbers
@@ -79,36 +71,32 @@ def compute(
 ) -> None:
     """Computes what is missing, and says about once a minute how long the rest will take.
 
-    The estimate goes by network evaluations. What is there already takes no time and is not spoken of.
-
-    Args:
-        report: is given lines without their end.
+    The estimate goes by network evaluations. What is there already takes no time and is not spoken of. Lines are
+    reported without their end.
     """
-    left: dict[Job, int] = {}
-    files: set[Path] = set()  # that an earlier job makes
+    missing: dict[Path, Job] = {}  # the first that makes the file
+    total = done = 0
     # What is cheap comes first: a package that is missing shows at once.
     for job in sorted(jobs, key=_work):
-        missing = study.store.missing(job.restorer, job.task, job.seed)
-        new = sum(images for path, images in missing.items() if path not in files)
-        files |= {*missing}
-        if new:
-            left[job] = new
+        for path, images in study.store.missing(job.restorer, job.task, job.seed).items():
+            if missing.setdefault(path, job) is job:
+                total += images * _work(job)
+    left = list(dict.fromkeys(missing.values()))
     if not left:
         return
     report(f"{len(left)} runs to compute")
-    total, done = sum(images * _work(job) for job, images in left.items()), 0
     began = told = clock()
-    for n, job in enumerate(left, start=1):
 
-        def progress(images: int, n: int = n, job: Job = job) -> None:
-            nonlocal told, done
-            done += images * _work(job)
-            if clock() - told >= _REPORT_EVERY:
-                told = clock()
-                rest = duration((told - began) * (total - done) / done)
-                what = f"{job.entry.name}, {job.task.name} (run {n} of {len(left)})"
-                report(f"{what}: {done / total:.0%} of all done, about {rest} left")
+    def progress(images: int) -> None:
+        nonlocal told, done
+        done += images * _work(job)
+        if clock() - told >= _REPORT_EVERY:
+            told = clock()
+            rest = duration((told - began) * (total - done) / done)
+            what = f"{job.entry.name}, {job.task.name} (run {1 + left.index(job)} of {len(left)})"
+            report(f"{what}: {done / total:.0%} of all done, about {rest} left")
 
+    for job in left:
         job.run(study, progress)
     report(f"computed in {duration(clock() - began)}")
 
@@ -126,16 +114,15 @@ def table(jobs: Sequence[Job], tasks: Sequence[str], study: Study) -> list[Row]:
     rows: list[Row] = []
     for name in tasks:
         here = [job for job in jobs if job.task.name == name]
-        numbers = sorted({len(job.task) for job in here}, reverse=True)
+        made: dict[int, dict[str, list[Row]]] = {}
+        for n in sorted({len(job.task) for job in here}, reverse=True):
+            parts = [task[:n] for task in study.tasks[name].values()]
+            made[n] = {"input": [quality(part, f"input ({n})", part.y, study.perceptual) for part in parts]}
         # One run at a time: all of a table's do not fit into memory.
-        made: dict[int, dict[str, list[Row]]] = {n: {} for n in numbers}
         for job in here:
             first = job.entry.name == here[0].entry.name
-            for n, of_job in job.rows(study, [n for n in numbers if first or n == len(job.task)]).items():
+            for n, of_job in job.rows(study, [n for n in made if first or n == len(job.task)]).items():
                 for row in of_job:
                     made[n].setdefault(row.method, []).append(row)
-        for n in numbers:
-            parts = [task[:n] for task in study.tasks[name].values()]
-            inputs = [quality(part, f"input ({n})", part.y, study.perceptual) for part in parts]
-            rows += [pooled(each) for each in [inputs, *made[n].values()]]
+        rows += [pooled(of_seeds) for of_methods in made.values() for of_seeds in of_methods.values()]
     return rows

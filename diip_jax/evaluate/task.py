@@ -68,10 +68,8 @@ def corrupted(name: str, clean: np.ndarray, seed: int = 0, severity: int | None 
 def pairs(degraded: str | Path, clean: str | Path, size: tuple[int, int] | None = None, name: str = "pairs") -> Task:
     """Pairs of one's own: a folder (or glob) of degraded images, and one of the clean ones under the same file names.
 
-    Endings may differ: `blurred/7.jpg` belongs to `sharp/7.png`.
-
-    Args:
-        size: (H, W) of the task's images, whose largest centred region is scaled to it; None: they have the same size.
+    Endings may differ: `blurred/7.jpg` belongs to `sharp/7.png`. The largest centred region of an image is scaled to
+    `size`, (H, W); None: they have the same size.
 
     Raises:
         ImageError: a folder or an image cannot be read, or an image has no partner.
@@ -91,10 +89,8 @@ def pairs(degraded: str | Path, clean: str | Path, size: tuple[int, int] | None 
 
 
 def read_clean(pattern: str, size: tuple[int, int]) -> np.ndarray:
-    """Images as `[N, H, W, 3]` uint8: a folder, a glob, or an .npz that holds `images` of this size.
-
-    Args:
-        size: (H, W), to whose aspect images are cropped, and scaled.
+    """Images as `[N, H, W, 3]` uint8: a folder or a glob, cropped to the aspect of `size` (H, W) and scaled to it,
+    or an .npz that holds `images` of this size.
 
     Raises:
         ImageError: a file is missing, is no such archive, or cannot be read.

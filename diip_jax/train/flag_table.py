@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from absl import flags
 
-from diip_jax.command import UsageError
+from diip_jax.command import UsageError, refuse_given
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prediction import Prediction
 from diip_jax.schedule import Schedule
@@ -155,9 +155,8 @@ def made(kind: type, fields: Mapping[str, Any]) -> Any:
 
 def refuse_network_flags(values: flags.FlagValues) -> None:
     """Raises UsageError where flags describe a network although a checkpoint brings one."""
-    named = [f"--{name}" for name in ("model", *_FIELDS[DDPMUNetConfig]) if values[name].present]
-    if named:
-        raise UsageError(f"{', '.join(named)}: the network is that of --init_from; leave it out")
+    network = ("model", *_FIELDS[DDPMUNetConfig])
+    refuse_given(values, network, "the network is that of --init_from; leave it out")
 
 
 def _typed(name: str, hint: Any, value: Any) -> Any:

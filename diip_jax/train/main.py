@@ -12,7 +12,6 @@ Exit codes: 0 finished; 2 wrong usage, or it cannot go on; 130 and 143 interrupt
 """
 
 import dataclasses
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,6 @@ from diip_jax.launch.program_cache import keep_compiled_programs
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prior import Prior, load_prior
 from diip_jax.schedule import Schedule
-from diip_jax.terminal import say
 from diip_jax.train.batches import held_out_images
 from diip_jax.train.cuts import Cut
 from diip_jax.train.flag_table import define_flags, given_fields, made, refuse_network_flags
@@ -43,11 +41,6 @@ from diip_jax.train.step import Optimisation
 
 PROGRAM = "diip_jax.train"
 _IMAGE_SIZE = 64
-
-
-def report(line: str) -> None:
-    """To stderr, where the course of a run is told."""
-    say(line, sys.stderr)
 
 
 def plan_from(values: flags.FlagValues) -> Plan:
@@ -147,7 +140,7 @@ def _pictures(values: flags.FlagValues, images: Path, cut: Cut) -> tuple[Picture
         judged, pictures = (pictures.of(sorted(map(int, part))) for part in (order[:count], order[count:]))
         if not pictures.names:
             raise ImageError(images, "holds one picture; give more, to train on and to judge by")
-    return pictures, held_out_images(judged, cut, report)
+    return pictures, held_out_images(judged, cut, command.report)
 
 
 def _train(values: flags.FlagValues) -> int:
@@ -163,11 +156,11 @@ def _train(values: flags.FlagValues) -> int:
                 "another folder"
             )
         count = sum(leaf.size for leaf in jax.tree.leaves(plan.start.params))
-        report(
+        command.report(
             f"{count:,} parameters, {plan.start.prediction} in {plan.start.dtype}; {len(plan.pictures.names)} pictures "
             f"to train on, {len(plan.heldout)} to judge by"
         )
-        signal = train(plan, report)
+        signal = train(plan, command.report)
     return 0 if signal is None else 128 + signal
 
 
@@ -186,6 +179,6 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = command.run(PROGRAM, str(__doc__), define_flags(), run, arguments)
     except KeyboardInterrupt:
-        report(f"{PROGRAM}: interrupted; the same command goes on from the last state")
+        command.report(f"{PROGRAM}: interrupted; the same command goes on from the last state")
         return 130
     return codes[0] if codes else code

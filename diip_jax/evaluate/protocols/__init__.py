@@ -3,23 +3,18 @@
 Hours are those of two CPU cores and the 64x64 face prior, with 16 images where an entry does not say less.
 """
 
-from diip_jax.evaluate.protocols.ablations import ABLATIONS
-from diip_jax.evaluate.protocols.bird import BIRD, advised
-from diip_jax.evaluate.protocols.dreamclean import DREAMCLEAN
-from diip_jax.evaluate.protocols.methods import METHODS
+from diip_jax.evaluate.protocols import ablations, bird, dreamclean, methods, quality, rules, two_phase
+from diip_jax.evaluate.protocols.bird import advised
 from diip_jax.evaluate.protocols.protocol import Entry, Protocol
-from diip_jax.evaluate.protocols.quality import QUALITY
-from diip_jax.evaluate.protocols.rules import RULES
-from diip_jax.evaluate.protocols.two_phase import TWO_PHASE
 
 PROTOCOLS: dict[str, Protocol] = {
-    "quality": QUALITY,
-    "bird": BIRD,
-    "methods": METHODS,
-    "dreamclean": DREAMCLEAN,
-    "ablations": ABLATIONS,
-    "rules": RULES,
-    "two_phase": TWO_PHASE,
+    "quality": quality.QUALITY,
+    "bird": bird.BIRD,
+    "methods": methods.METHODS,
+    "dreamclean": dreamclean.DREAMCLEAN,
+    "ablations": ablations.ABLATIONS,
+    "rules": rules.RULES,
+    "two_phase": two_phase.TWO_PHASE,
 }
 
 __all__ = ["PROTOCOLS", "Entry", "Protocol", "advised"]

@@ -7,16 +7,13 @@ printed rate the iterates travel 0.15 times as far, and so get more iterations. 
 robust rules; with version 0.1's prior: noise 20.33, DIIP 27.71; jpeg 25.11, DIIP 25.52.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from diip_jax.commands.settings import DIIPSettings, settings_named
 from diip_jax.evaluate.protocols.protocol import Entry, Protocol, always, stopping
 
 _BOTH = stopping("robust", "paper")
-_PAPER: dict[str, Mapping[str, Any]] = {
-    **{f"paper, k_min {k_min}": {"stopping": "paper", "k_min": k_min} for k_min in (50, 150)},
-    **{f"paper, eps {eps}": {"stopping": "paper", "eps": eps} for eps in (0.005, 0.0005)},
+_PAPER = {
+    f"paper, {setting} {value}": {"stopping": "paper", setting: value}
+    for setting, value in (("k_min", 50), ("k_min", 150), ("eps", 0.005), ("eps", 0.0005))
 }
 _RATE = settings_named("diip", {"stride": 200, "max_iterations": 500}, "paper")
 

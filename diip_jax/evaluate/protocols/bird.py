@@ -7,7 +7,7 @@ Two hours. PSNR in dB of the faces 64 .. 79; with version 0.1's prior:
     motion_blur 18.44, DIIP 19.17, BIRD 20.96, told the kernel 22.70; hole 20.72, DIIP 21.72, BIRD 26.29
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diip_jax.commands.settings import BIRDSettings, DIIPSettings, settings_named
@@ -23,12 +23,8 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
     "x4_blur": {"degradation": "downsample", "scale": 4, "kernel_size": 17},
     "x8_blur": {"degradation": "downsample", "scale": 8, "kernel_size": 17},
     "jpeg_noise": {"degradation": "identity"},
-    "hole": {"degradation": "mask"},
-    "holes": {"degradation": "mask"},
-    "noise": {"degradation": "identity"},
-    "mixed_noise": {"degradation": "identity"},
-    "salt_and_pepper": {"degradation": "identity"},
-    "jpeg": {"degradation": "identity"},
+    **{task: {"degradation": "mask"} for task in ("hole", "holes")},
+    **{task: {"degradation": "identity"} for task in ("noise", "mixed_noise", "salt_and_pepper", "jpeg")},
     "blur": {"degradation": "blur", "kernel_size": 13},
     "blur_noise_jpeg": {"degradation": "blur", "kernel_size": 9},
     "x4": {"degradation": "downsample", "scale": 4, "kernel_size": 1},
@@ -37,19 +33,18 @@ _OPERATORS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def told(preset: str | None = None, leave_out: str = "", **settings: Any) -> Maker:
-    """BIRD told what happened, with stride 200; it has nothing to do with tasks of which it cannot be told."""
+def told(
+    preset: str | None = None, leave_out: str = "", where: Callable[[Mapping[str, Any]], bool] = bool, **settings: Any
+) -> Maker:
+    """BIRD told what happened, with stride 200; it takes no part in tasks of which it cannot be told, or not enough."""
 
     def restorer(task: str, prior: Any) -> Restorer | None:
-        known = {setting: value for setting, value in _OPERATORS.get(task, {}).items() if setting != leave_out}
-        return Loop(prior, settings_named("bird", {**known, "stride": 200, **settings}, preset)) if known else None
+        operator = _OPERATORS.get(task, {})
+        known = {setting: value for setting, value in operator.items() if setting != leave_out}
+        given = {**known, "stride": 200, **settings}
+        return Loop(prior, settings_named("bird", given, preset)) if where(operator) else None
 
     return restorer
-
-
-def _true_kernel(task: str, prior: Any) -> Restorer | None:
-    blurred = _OPERATORS.get(task, {}).get("kernel_size", 1) > 1
-    return told(kernel_model="known")(task, prior) if blurred else None
 
 
 def advised(task: str) -> BIRDSettings | DIIPSettings:
@@ -58,11 +53,9 @@ def advised(task: str) -> BIRDSettings | DIIPSettings:
     return DIIPSettings(stride=200) if known["degradation"] == "identity" else BIRDSettings(**known, stride=200)
 
 
-def where_advised(task: str, prior: Any) -> Restorer | None:
-    """BIRD where it is advised: with the identity it is DIIP, but for the rule."""
-    settings = advised(task)
-    return Loop(prior, settings) if isinstance(settings, BIRDSettings) else None
-
+# BIRD where it is advised: with the identity it is DIIP, but for the rule.
+WHERE_ADVISED = told(where=lambda operator: operator.get("degradation", "identity") != "identity")
+_TRUE_KERNEL = told(where=lambda operator: operator.get("kernel_size", 1) > 1, kernel_model="known")
 
 # BIRD's own rule, the papers' (the last iterate), and DIIP's.
 OF_BIRD = stopping("discrepancy", "budget", "robust")
@@ -72,7 +65,7 @@ BIRD = Protocol(
     entries=(
         DIIP,
         Entry("BIRD", told(), OF_BIRD),
-        Entry("BIRD, true kernel", _true_kernel, OF_BIRD),
+        Entry("BIRD, true kernel", _TRUE_KERNEL, OF_BIRD),
         # The kernel's size is the release's.
         Entry("BIRD, code preset", told("code", leave_out="kernel_size"), stopping("budget")),
         Entry("BIRD, paper preset", told("paper"), stopping("budget", "discrepancy"), 8),

@@ -10,18 +10,16 @@ Three hours, half of them for DIP, which takes 2000 iterations for an image, the
 and with the present one, of 64 .. 127: noise 20.57, Blind 30.17; blur 23.53, Blind 27.42; x4 22.36, Blind 23.46.
 """
 
-from typing import Any
-
 from diip_jax.commands.settings import DIPSettings
 from diip_jax.evaluate import baselines
-from diip_jax.evaluate.protocols.bird import OF_BIRD, where_advised
+from diip_jax.evaluate.protocols.bird import OF_BIRD, WHERE_ADVISED
 from diip_jax.evaluate.protocols.protocol import BLIND, DIIP, Entry, Protocol, always, stopping
 from diip_jax.evaluate.restorers import Classical, Sampled
 from diip_jax.methods import DreamClean
 
 # "Early Stopping for Deep Image Prior" (Wang et al., TMLR 2023): windows of 100 iterates, or a weight of 0.1 of the
 # newest, and 1000 iterates without a new minimum.
-_OF_DIP: dict[str, Any] = {
+_OF_DIP = {
     **stopping("budget"),
     "ES-WMV": {"stopping": "wmv", "window": 100, "patience": 1000},
     "ES-EMV": {"stopping": "emv", "smoothing": 0.9, "patience": 1000},
@@ -34,7 +32,7 @@ METHODS = Protocol(
     entries=(
         BLIND,
         DIIP,
-        Entry("BIRD", where_advised, OF_BIRD),
+        Entry("BIRD", WHERE_ADVISED, OF_BIRD),
         Entry("DIP", always(DIPSettings(max_iterations=2000)), _OF_DIP, 4),
         Entry("DreamClean", lambda task, prior: Sampled(DreamClean(prior))),
         Entry("non-local means", lambda task, prior: Classical(baselines.non_local_means)),

@@ -52,7 +52,7 @@ def always(settings: Settings) -> Maker:
     return lambda task, prior: Loop(prior, settings)
 
 
-def stopping(*names: str) -> dict[str, Mapping[str, Any]]:
+def stopping(*names: str) -> dict[str, dict[str, object]]:
     """Rules by the names that `stopping` has for them, with the restorer's settings."""
     return {name: {"stopping": name} for name in names}
 

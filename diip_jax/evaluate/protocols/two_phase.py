@@ -10,13 +10,15 @@ An hour. One image: the full gradient takes minutes for it. Its best PSNR in dB;
 from diip_jax.commands.settings import DIPSettings, settings_named
 from diip_jax.evaluate.protocols.protocol import Entry, Protocol, always, stopping
 
-_DETACHED = settings_named("diip", {"stride": 200}, "paper")
-_FULL = settings_named("diip", {"stride": 200, "gradient": "full"}, "paper")
-
 TWO_PHASE = Protocol(
     entries=(
-        Entry("DIIP, detached", always(_DETACHED), stopping("paper"), 1),
-        Entry("DIIP, full", always(_FULL), stopping("paper"), 1),
+        Entry("DIIP, detached", always(settings_named("diip", {"stride": 200}, "paper")), stopping("paper"), 1),
+        Entry(
+            "DIIP, full",
+            always(settings_named("diip", {"stride": 200, "gradient": "full"}, "paper")),
+            stopping("paper"),
+            1,
+        ),
         Entry("DIP", always(DIPSettings(max_iterations=1500)), stopping("budget"), 1),
     ),
     tasks=("noise", "blur", "jpeg", "blur_noise_jpeg"),
