@@ -39,6 +39,16 @@ def test_the_steps_are_those_that_libjpeg_writes(quality):
     np.testing.assert_array_equal(table, steps_of(float(scale_of(np.array(quality)))))
 
 
+def test_blocks_that_reach_black_or_white_are_not_asked():
+    bright = np.stack([np.clip(p.astype(int) * 1.4 + 40, 0, 255).astype(np.uint8) for p in PICTURES])
+    y = np.stack([np.asarray(jpeg(picture, 10)) for picture in bright])
+    assert (y == 255).any(axis=-1).mean() > 0.2
+    found = scales(y)
+    assert (found > 0).sum() >= 4
+    np.testing.assert_allclose(found[found > 0], 5, rtol=0.12)
+    assert not scales(np.full((1, 64, 64, 3), 255, np.uint8)).any()
+
+
 def coefficients(picture):
     """Of the blocks' luminance, in levels."""
     height, width = (side // 8 * 8 for side in picture.shape[:2])

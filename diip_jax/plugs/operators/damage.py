@@ -47,9 +47,12 @@ _AT_STANDARD, _GROWTH, _MOST = 8 * _LEVEL, 0.6, 22 * _LEVEL
 # There one estimate follows another: at these levels, of that one, and each brought within that share of a step of what
 # the picture has. Of three to eight levels from 3 to 0.1 and shares from 0.2 to 0.5 none gained more on faces 0 .. 11.
 _REFINED, _NEAR = (1.4, 0.6, 0.25), 0.25
-# Standard deviation in pixels below which a blur is not told from a sharp picture, or from one that was deformed, and
-# the same of a JPEG, of which the prior has taken the most of what looks like it.
-_LEAST_BLUR, _LEAST_OF_JPEG = 0.7, 0.6
+# Standard deviation in pixels below which a blur is not told from a sharp picture, or from one that was deformed.
+_LEAST_BLUR = 0.7
+# Of a JPEG less is enough, because the prior has taken the most of what looks like it, but coarse steps leave one
+# direction less than another: the trace of the covariance in px^2, what the narrower direction has of it, and the
+# variance of one direction that is enough without that.
+_LEAST_OF_JPEG, _NARROWER, _WIDE = 0.54, 0.1, 1.2
 # The spectrum's floor of a picture that has white noise of its own, but not much. Rounding to 8 bits is 0.3 levels, and
 # that of a picture that was enlarged afterwards, whatever its noise was, 0.3 to 0.75.
 _WHITE = (0.8 * _LEVEL, 5 * _LEVEL)
@@ -132,7 +135,9 @@ def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
         lambda: jax.lax.map(lambda x: fit_spectrum(x).covariance, jax.lax.stop_gradient(jnp.stack([once, estimate]))),
         lambda: jnp.stack([spectrum.covariance] * 2),
     )
-    blurred = _largest_variance(evidence) > jnp.where(jpeg, _LEAST_OF_JPEG, _LEAST_BLUR) ** 2
+    largest, trace = _largest_variance(evidence), jnp.trace(evidence)
+    of_jpeg = (trace > _LEAST_OF_JPEG) & ((trace - largest > _NARROWER) | (largest > _WIDE))
+    blurred = jnp.where(jpeg, of_jpeg, largest > _LEAST_BLUR**2)
     return Damage(
         covariance=jnp.where(blurred, covariance, 0),
         noise=noise,

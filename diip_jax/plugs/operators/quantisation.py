@@ -46,6 +46,10 @@ def quantisation_scale(y: Image) -> Scalar:
         return jnp.zeros(())
     basis = _cosines()
     values = jnp.stack([jnp.einsum("aibj,i,j->ab", blocks, basis[row], basis[column]) for row, column in _AT])
+    # What was cut off at black or white no longer is what was quantised.
+    height, width = 8 * blocks.shape[0], 8 * blocks.shape[2]
+    inside = (jnp.abs(y[:height, :width]) < 1 - 0.5 / 127.5).all(axis=-1).reshape(blocks.shape).all(axis=(1, 3))
+    values = jnp.where(inside, values, 0)
     scales = scale_of(_QUALITIES)
     steps = np.stack([steps_of(scale)[tuple(zip(*_AT, strict=True))] for scale in scales])
     # One after the other, in a program of one of them.
