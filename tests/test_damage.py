@@ -163,3 +163,15 @@ def test_the_median_of_nine_is_that_of_scipy():
     y = np.random.default_rng(0).standard_normal((17, 12, 3)).astype(np.float32)
     median, _ = damage._median_of_nine(jnp.asarray(y))
     np.testing.assert_array_equal(median, scipy.ndimage.median_filter(y, (3, 3, 1), mode="mirror"))
+
+
+def test_the_texture_of_a_jpeg_is_no_impulses(find):
+    # Dots on a coarse picture: much power in few pixels, and the finest details elsewhere are quantised away.
+    rng = np.random.default_rng(3)
+    dots = [np.where(rng.random((SIDE, SIDE, 1)) < 0.1, rng.choice([-1.2, 1.2], (SIDE, SIDE, 1)), 0) for _ in PICTURES]
+    pictures = [scipy.ndimage.gaussian_filter(p, (2, 2, 0)) + dot for p, dot in zip(PICTURES, dots, strict=True)]
+    assert find(pictures).impulses.all()
+    y = [jpeg(picture, 10) for picture in pictures]
+    assert all(quantisation_scale(jnp.asarray(each, jnp.float32)) > 0 for each in y)
+    found = find(y)
+    assert not found.impulses.any() and not found.hidden.any()

@@ -103,15 +103,16 @@ def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
     # One after the other: side by side they take twice the memory, and compile twice.
     for_noise, for_blocks = jax.lax.map(lambda level: y - at_noise_level(prior, y, level), jnp.array(_ASKED, y.dtype))
     noisy = jnp.sqrt(jnp.mean(for_noise**2)) > _NOISY * _ASKED[0]
+    steps = quantisation_scale(y)
+    quantised = steps > 0
     median_of_nine, far = _median_of_nine(y)
-    impulses = (floor > _IMPULSES * (median + 2 * _LEVEL)) & (floor > _LEAST_IMPULSES)
+    # Of the finest details, which the median is of, a JPEG has left little.
+    impulses = ~quantised & (floor > _IMPULSES * (median + 2 * _LEVEL)) & (floor > _LEAST_IMPULSES)
     if reduced:
         power = jnp.sum(jnp.where(far[..., None], for_noise, 0) ** 2) / jnp.maximum(far.sum() * y.shape[-1], 1)
         impulses &= jnp.sqrt(power) > _TAKEN * _ASKED[0]
     blocks = block_ratio(for_blocks)
-    steps = quantisation_scale(y)
     seen = jnp.minimum(_AT_STANDARD * jnp.maximum(steps, 1e-3) ** _GROWTH, _MOST)
-    quantised = steps > 0
     jpeg = (blocks > _BLOCKS) | quantised
     noise = jnp.where(noisy & ~impulses, jnp.minimum(floor, median) * _unevenness(for_noise) ** _UNEVEN, 0)
     noise = jnp.where(jpeg, jnp.where(quantised, seen, _PER_BLOCKS * blocks), noise)
