@@ -52,7 +52,7 @@ _LEAST_BLUR = 0.7
 # Of a JPEG less is enough, because the prior has taken the most of what looks like it, but coarse steps leave one
 # direction less than another: the trace of the covariance in px^2, what the narrower direction has of it, and the
 # variance of one direction that is enough without that.
-_LEAST_OF_JPEG, _NARROWER, _WIDE = 0.54, 0.1, 1.2
+_LEAST_OF_JPEG, _NARROWER, _WIDE = 0.57, 0.1, 1.2
 # The spectrum's floor of a picture that has white noise of its own, but not much. Rounding to 8 bits is 0.3 levels, and
 # that of a picture that was enlarged afterwards, whatever its noise was, 0.3 to 0.75.
 _WHITE = (0.8 * _LEVEL, 5 * _LEVEL)
