@@ -73,6 +73,14 @@ def test_a_change_comes_back_to_where_it_was_cut_and_fades_out(scale):
     assert max(np.abs(np.diff(changed, axis=axis)).max() for axis in (0, 1)) < 1.1 * slope
 
 
+def test_a_face_is_cut_alike_from_the_picture_and_from_a_part_of_it():
+    picture = np.random.default_rng(0).uniform(-1, 1, (400, 300, 3)).astype(np.float32)
+    part = picture[100:300, 80:280]
+    for scale, face in TURNED.items():
+        whole = cut_face(picture, face.moved(140, 170), SIDE)
+        np.testing.assert_allclose(whole, cut_face(part, face.moved(60, 70), SIDE), atol=1e-5, err_msg=str(scale))
+
+
 def test_what_was_cut_is_found_again_after_it_was_put():
     face, picture = TURNED[1.7], pixels(110, 120)
     change = 0.3 * pixels(SIDE, SIDE)
