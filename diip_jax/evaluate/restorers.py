@@ -82,8 +82,9 @@ class Loop(Restorer):
 
     @property
     def evaluations(self) -> int:
-        generator = self._problem.generator
-        return generator.first_evaluations + self.settings.max_iterations * generator.evaluations
+        generator, operator = self._problem.generator, self._problem.operator
+        first = operator.first_evaluations(operator.init(jax.random.key(0), self.prior.image_shape))
+        return int(first) + generator.first_evaluations + self.settings.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
         return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}

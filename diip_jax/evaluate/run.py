@@ -89,7 +89,7 @@ class Restorer(abc.ABC):
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations that are planned for the iterates of an image; the time that is left is told by it."""
+        """How many network evaluations are planned for an image; the time that is left is told by it."""
         return 0
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:

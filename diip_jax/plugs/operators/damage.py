@@ -24,6 +24,8 @@ from diip_jax.plugs.operators.spectrum import fit_spectrum
 _LEVEL = 1 / 127.5  # a grey level of 255
 # Levels at which the prior is asked what it takes for error: for noise, and for blocks, which are finer.
 _ASKED = (5 * _LEVEL, 2.5 * _LEVEL)
+# Of the network: these two, and the picture without its noise.
+LEAST_EVALUATIONS = len(_ASKED) + 1
 # Share of the level asked from which on the prior's error counts as noise. Of undamaged faces it is 0.47 .. 0.55, of
 # photographs 0.25 .. 0.4, of noise of 10 levels at least 0.9.
 _NOISY = 0.7
@@ -77,7 +79,7 @@ class Damage(NamedTuple):
         estimate: `[H, W, C]`, the picture without its noise, E[x_0 | y] of the prior (Tweedie's formula), and with the
             median of those around in the place of a hidden pixel. Blur is still in it. Of a JPEG whose quantisation is
             seen, E[x_0 | .] at lower and lower levels, each brought to what was quantised.
-        evaluations: of the network: three, or six of a JPEG whose quantisation is seen.
+        evaluations: of the network: three (`LEAST_EVALUATIONS`), or six of a JPEG whose quantisation is seen.
     """
 
     covariance: Float[Array, "2 2"]

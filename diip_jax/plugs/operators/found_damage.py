@@ -53,7 +53,7 @@ class FoundDamage(PictureOperator):
             "hidden": hidden,
             "noise": number,
             "ridge": number,
-            "evaluations": number,
+            "evaluations": number + damage.LEAST_EVALUATIONS,
         }
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:

@@ -40,7 +40,7 @@ class Operator:
         return None
 
     def first_evaluations(self, eta: Any) -> Count | int:
-        """Network evaluations in the `start` that found this eta; here none."""
+        """Network evaluations in the `start` that found this eta, of that of `init` the least; here none."""
         return 0
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Array:

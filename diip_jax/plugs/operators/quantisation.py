@@ -8,8 +8,9 @@ them with its quality from 1 to 100.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from diip_jax.array_types import Any, Array, Float, Image, Scalar
+from diip_jax.array_types import Array, Float, Image, Scalar
 
 # The standard's steps for luminance, and the coefficients (row, column) of a block that are looked at.
 _LUMINANCE = np.array(
@@ -51,15 +52,16 @@ def quantisation_scale(y: Image) -> Scalar:
     inside = (jnp.abs(y[:height, :width]) < 1 - 0.5 / 127.5).all(axis=-1).reshape(blocks.shape).all(axis=(1, 3))
     values = jnp.where(inside, values, 0)
     scales = scale_of(_QUALITIES)
-    steps = np.stack([steps_of(scale)[tuple(zip(*_AT, strict=True))] for scale in scales])
+    rows, columns = zip(*_AT, strict=True)
     # One after the other, in a program of one of them.
-    found = jax.lax.map(lambda step: _fit(values, step), jnp.asarray(steps, jnp.float32)) > _FIT
+    found = jax.lax.map(lambda step: _fit(values, step), steps_of(scales)[:, rows, columns]) > _FIT
     return jnp.where(found.any(), jnp.asarray(scales, jnp.float32)[jnp.argmax(found)], 0)
 
 
-def steps_of(scale: Any) -> Any:
-    """`[8, 8]`, the standard's steps for luminance by a factor, as libjpeg rounds them; at least 1."""
-    return (np if isinstance(scale, float) else jnp).floor(_LUMINANCE * scale + 0.5).clip(1, 255)
+def steps_of(scale: ArrayLike) -> Float[Array, "*n 8 8"]:
+    """The standard's steps for luminance by factors `[*n]`, which libjpeg has, and rounds, in whole hundredths."""
+    hundredths = jnp.round(100 * jnp.asarray(scale, jnp.float32))[..., None, None]
+    return jnp.floor((_LUMINANCE * hundredths + 50) / 100).clip(1, 255)
 
 
 def near_quantised(x: Image, y: Image, scale: Scalar, share: float) -> Image:
