@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from types import NoneType
+from typing import Any, cast, get_args
 
 import jax
 from absl import flags
@@ -71,6 +72,12 @@ def refuse_given(values: flags.FlagValues, names: Iterable[str], why: str) -> No
     given = [f"--{name}" for name in names if values[name].present]
     if given:
         raise UsageError(f"{', '.join(given)}: {why}")
+
+
+def without_none(hint: Any) -> Any:
+    """X of the hint X | None; another hint as it is."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if NoneType in get_args(hint) else hint
 
 
 def expanded(flag: str, path: str) -> Path:

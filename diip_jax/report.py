@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diip_jax.image_reading import LoadedImage
 from diip_jax.pixels import to_uint8
 from diip_jax.plots import INK, drawing, set_axes
+from diip_jax.plugs.operators.damage import BLOCKS
 
 Picture = NDArray[np.uint8]
 
@@ -25,6 +26,29 @@ PANELS = {
     "psnr": ("PSNR (dB)", False),
     "kernel_change": ("Change of the kernel", True),
 }  # title, log scale
+
+
+def damage_in_words(found: Mapping[str, ArrayLike]) -> str:
+    """What `diip_jax.Blind` found in an image, as in "blur of 1.4 px, noise of 3.1 levels".
+
+    Args:
+        found: its part of `Solution.operator`: by name, of one image and sample.
+    """
+    values = {name: np.asarray(value) for name, value in found.items()}
+    narrow, wide = np.sqrt(np.linalg.eigvalsh(values["covariance"]).clip(0))
+    words = []
+    if wide > 0:
+        even = wide < 1.3 * narrow
+        words.append(f"blur of {(wide + narrow) / 2:.1f} px" if even else f"blur of {wide:.1f} by {narrow:.1f} px")
+    if values["jpeg_quality"] > 0:
+        words.append(f"JPEG (quality about {values['jpeg_quality']:.0f})")
+    elif values["blocks"] > BLOCKS:
+        words.append("JPEG")
+    elif values["noise"] > 0:
+        words.append(f"noise of {127.5 * values['noise']:.1f} levels")
+    if values["hidden_share"] > 0:
+        words.append(f"dead pixels ({100 * values['hidden_share']:.1f} %)")
+    return ", ".join(words) or "no damage"
 
 
 def comparison(

@@ -1,5 +1,8 @@
 """The blind default, with the tiny prior."""
 
+import logging
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,6 +48,17 @@ def test_samples_differ_and_their_mean_is_returned():
     np.testing.assert_allclose(solution.images[0], solution.samples[0].mean(0), atol=1e-6)
 
 
+def test_what_is_known_is_said_and_another_value_runs_in_the_same_program(caplog):
+    y = with_impulses(1)
+    solution = dj.restore(blind(blur=0.8, noise=0.05), y)
+    np.testing.assert_allclose(solution.operator["covariance"][0, 0], 0.64 * np.eye(2), rtol=1e-6)
+    np.testing.assert_allclose(solution.operator["noise"][0, 0], 0.05, rtol=1e-6)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        other = dj.restore(blind(blur=1.2, noise=0.1), y)
+    assert not [record for record in caplog.records if "Finished XLA compilation" in record.message]
+    np.testing.assert_allclose(other.operator["covariance"][0, 0], 1.44 * np.eye(2), rtol=1e-6)
+
+
 def local_prior():
     config = DDPMUNetConfig(
         16, (8, 16), (False, False), blocks_per_level=1, norm_groups=4, norm="pixel", middle_attention=False
@@ -83,6 +97,8 @@ def test_a_larger_picture_has_the_means_that_were_seen():
         ({"max_iterations": 0}, "max_iterations=0: expected at least 1"),
         ({"first_level": -1.0}, "first_level=-1.0: expected above 0"),
         ({"last_level": 0.0}, "last_level=0.0: expected above 0"),
+        ({"blur": -1.0}, "blur=-1.0: expected at least 0"),
+        ({"noise": -0.1}, "noise=-0.1: expected at least 0"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):

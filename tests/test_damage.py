@@ -64,6 +64,28 @@ def test_noise_is_found_and_nothing_else(find, sigma):
     assert not found.impulses.any() and not found.covariance.any() and (found.blocks < 1.5).all()
 
 
+def test_what_is_known_takes_the_place_of_what_is_found(prior):
+    y = jnp.asarray(noisy(0.2)[0], jnp.float32)
+    found = jax.jit(lambda **known: damage.find_damage(prior, y, **known))
+    plain, told = found(), found(noise=0.1, blur=1.5)
+    np.testing.assert_allclose(told.noise, 0.1, rtol=1e-6)
+    np.testing.assert_allclose(told.covariance, 2.25 * np.eye(2), rtol=1e-6)
+    # Less noise is taken out, and of none nothing.
+    removed = [np.abs(each.estimate - y).mean() for each in (plain, told, found(noise=0.0))]
+    assert removed[0] > 1.2 * removed[1] > 0 and removed[2] == 0
+    assert not found(blur=0.0).covariance.any()
+    np.testing.assert_array_equal(found(blur=0.0).estimate, plain.estimate)
+
+
+def test_a_jpeg_is_left_as_it_is_where_no_noise_is_told(prior):
+    y = jnp.asarray(jpeg(PICTURES[0], 10), jnp.float32)
+    found = jax.jit(lambda **known: damage.find_damage(prior, y, **known))
+    plain = found()
+    assert abs(plain.jpeg_quality - 10) <= 1 and np.abs(plain.estimate - y).mean() > 0.01
+    np.testing.assert_array_equal(found(noise=0.0).estimate, y)
+    assert found(noise=0.0).jpeg_quality == plain.jpeg_quality
+
+
 def test_noise_that_grows_with_brightness_is_not_underestimated(find):
     # A third of it in the dark half of the pixels.
     rng = np.random.default_rng(7)

@@ -33,9 +33,15 @@ def test_defaults_are_the_methods_own():
 
 
 def test_the_blind_method_has_its_own_flags():
-    given = ("--method=blind", "--ridge=0.5", "--first_level=1", "--last_level=0.1", "--scale=2")
-    expected = BlindSettings(ridge=0.5, first_level=1.0, last_level=0.1, scale=2)
-    assert method_from(parsed(*given)) == expected
+    given = ("--ridge=0.5", "--first_level=1", "--last_level=0.1", "--scale=2", "--blur=1.5", "--noise=25.5")
+    expected = BlindSettings(ridge=0.5, first_level=1.0, last_level=0.1, scale=2, blur=1.5, noise=25.5)
+    assert method_from(parsed("--method=blind", *given)) == expected
+    told = expected.method(None)
+    assert told.blur == 1.5 and told.noise == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="--noise=-1.0: expected at least 0"):
+        method_from(parsed("--method=blind", "--noise=-1"))
+    with pytest.raises(ValueError, match="--blur: --method=diip has no such setting"):
+        method_from(parsed("--blur=1"))
     with pytest.raises(ValueError, match="--preset='paper': the method has no presets"):
         method_from(parsed("--method=blind", "--preset=paper"))
     with pytest.raises(ValueError, match="--ridge: --method=diip has no such setting"):

@@ -47,6 +47,19 @@ def test_how_far_the_blur_is_inverted_depends_on_what_made_it(operator):
     np.testing.assert_allclose(ridges, [1.2, 0.1, 0.6], rtol=1e-5)
 
 
+def test_a_blur_that_is_known_is_the_kernel(operator):
+    y = noisy(0.2)[0]
+    told = FoundDamage(operator.prior, blur=1.5, noise=0.1)
+    eta, guess, y = start(told, y)
+    assert not guess.settled and start(operator, y)[1].settled
+    found = told.estimates(eta)
+    np.testing.assert_allclose(found["covariance"], 2.25 * np.eye(2), rtol=1e-6)
+    np.testing.assert_allclose(found["noise"], 0.1, rtol=1e-6)
+    y, x = np.mgrid[-7:8, -7:8]
+    gaussian = np.exp(-(x**2 + y**2) / 4.5)
+    np.testing.assert_allclose(found["kernel"], gaussian / gaussian.sum(), atol=1e-3)
+
+
 def test_nothing_of_it_is_learned(operator):
     eta, _, y = start(operator, noisy(0.2)[0])
     gradient = jax.grad(lambda eta: jnp.sum(operator(eta, y, None) ** 2))(eta)

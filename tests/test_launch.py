@@ -428,6 +428,16 @@ def test_the_blind_method_is_the_default_and_records_the_blur_that_it_found(caps
     told = record(tmp_path / "out" / "one.json")
     assert told["settings"]["method"] == "blind" and told["settings"]["last_level"] == 0.03
     assert np.shape(told["operator"]["covariance"]) == (2, 2)
+    assert "blur" not in told["settings"]
+    assert outcome.out[0].startswith(f"{one} -> {tmp_path / 'out' / 'one.png'}: found {told['found']}, ")
+
+
+def test_a_known_blur_takes_the_place_of_the_one_that_is_found(capsys, tmp_path, one):
+    arguments = (one, "--method=blind", "--blur=1.5", "--noise=0", f"--output_dir={tmp_path / 'out'}")
+    assert run(capsys, *arguments).out[0].endswith(" s") and run(capsys, *arguments, "--skip_existing").code == 0
+    told = record(tmp_path / "out" / "one.json")
+    assert told["found"].startswith("blur of 1.5 px") and told["settings"]["noise"] == 0
+    np.testing.assert_allclose(told["operator"]["covariance"], 2.25 * np.eye(2), rtol=1e-6)
 
 
 @pytest.fixture

@@ -10,7 +10,13 @@ import scipy.fft
 from PIL import Image
 from test_spectrum import natural
 
-from diip_jax.plugs.operators.quantisation import near_quantised, quantisation_scale, scale_of, steps_of
+from diip_jax.plugs.operators.quantisation import (
+    near_quantised,
+    quality_of,
+    quantisation_scale,
+    scale_of,
+    steps_of,
+)
 
 PICTURES = np.stack([np.clip(90 * natural(seed) + 127.5, 0, 255).astype(np.uint8) for seed in range(6)])
 
@@ -37,6 +43,12 @@ def test_the_quality_is_found(quality):
 def test_the_steps_are_those_that_libjpeg_writes(quality):
     table = np.array(jpeg(PICTURES[0], quality).quantization[0]).reshape(8, 8)
     np.testing.assert_array_equal(table, steps_of(scale_of(np.array(quality))))
+
+
+def test_a_quality_is_read_off_its_steps():
+    qualities = np.arange(4, 91)
+    np.testing.assert_array_equal(jax.vmap(quality_of)(jnp.asarray(scale_of(qualities))), qualities)
+    assert quality_of(jnp.zeros(())) == 0
 
 
 def test_blocks_that_reach_black_or_white_are_not_asked():

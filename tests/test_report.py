@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diip_jax.images import LoadedImage, write_json
-from diip_jax.report import comparison, image_record, montage
+from diip_jax.report import comparison, damage_in_words, image_record, montage
 
 pytestmark = pytest.mark.filterwarnings("error")
 RNG = np.random.default_rng(0)
@@ -37,6 +37,23 @@ def lines_of(picture, colour):
     like = (np.abs(picture.astype(int) - colour).max(-1) < 50).sum(0) > 60
     starts, ends = (np.flatnonzero(np.diff(like.astype(int)) == step) for step in (1, -1))
     return (starts + ends + 1) / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "no damage"),
+        ({"noise": 0.2}, "noise of 25.5 levels"),
+        ({"covariance": np.diag([1.44, 1.69])}, "blur of 1.2 px"),
+        ({"covariance": np.diag([4, 0.64]), "noise": 0.05}, "blur of 2.0 by 0.8 px, noise of 6.4 levels"),
+        ({"jpeg_quality": 10, "noise": 0.1, "blocks": 4}, "JPEG (quality about 10)"),
+        ({"noise": 0.1, "blocks": 4}, "JPEG"),
+        ({"hidden_share": 0.1}, "dead pixels (10.0 %)"),
+    ],
+)
+def test_what_was_found_is_told_in_words(changes, words):
+    nothing = {"covariance": np.zeros((2, 2)), "noise": 0, "blocks": 1, "jpeg_quality": 0, "hidden_share": 0}
+    assert damage_in_words(nothing | changes) == words
 
 
 def test_comparison_shows_every_image_pixel_for_pixel():

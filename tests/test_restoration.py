@@ -44,7 +44,8 @@ def test_frames_lead_to_the_result_of_restore(prior, upload):
     np.testing.assert_array_equal(frames[-1].losses, expected.traces["loss"][0, 0])
     np.testing.assert_array_equal(frames[-1].kernel, expected.operator["kernel"][0, 0])
     record = frames[-1].record
-    assert record["input"]["file"] == "photo.png" and record["stop_reason"] == "budget" and not frames[-1].note
+    assert record["input"]["file"] == "photo.png" and record["stop_reason"] == "budget"
+    assert frames[-1].note == f"found {record['found']}" and record["found"]
 
 
 def test_a_picture_of_another_size_comes_back_without_its_margin(prior):
@@ -80,12 +81,12 @@ def test_a_visitor_stops_it_and_gets_what_there_is(prior, upload):
     stop = threading.Event()
     stop.set()
     last = list(restoration(upload, LIMITS, stop))[-1]
-    assert last.iterations == 1 and last.note == "stopped by you" and last.record["stop_reason"] == "stopped"
+    assert last.iterations == 1 and last.note.endswith("; stopped by you") and last.record["stop_reason"] == "stopped"
 
 
 def test_the_time_limit_stops_it(prior, upload):
     last = list(restoration(upload, Limits(iterations=4, seconds=0.0), threading.Event()))[-1]
-    assert last.iterations == 1 and last.note == "stopped after 0 s, the limit of this page"
+    assert last.iterations == 1 and last.note.endswith("; stopped after 0 s, the limit of this page")
 
 
 def test_who_leaves_ends_the_computation(prior, upload):

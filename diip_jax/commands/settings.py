@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from diip_jax.commands.common_settings import NoiseSettings, Settings, Stopping
 from diip_jax.methods import BIRD, DIIP, DIP, Blind, bird, diip
 from diip_jax.models.skip_network import Upsampling
+from diip_jax.plug import check_above
 from diip_jax.plugs.operators import (
     Blur,
     Boundary,
@@ -53,6 +54,8 @@ class BlindSettings(Settings):
         first_level, last_level: of noise, see `diip_jax.CorrectedSampling`; a first one of 0: as the prior has it best,
             see `diip_jax.Blind`.
         scale: sides of the restored image over those of the input.
+        blur: of the input in pixels, where it is known; None: as it is found.
+        noise: of the input in grey levels of 255, likewise.
     """
 
     learning_rate: float = Blind.learning_rate
@@ -62,11 +65,15 @@ class BlindSettings(Settings):
     first_level: float = 0.0
     last_level: float = Blind.last_level
     scale: int = Blind.scale
+    blur: float | None = None
+    noise: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.first_level < 0:
             raise ValueError(f"first_level={self.first_level}: expected above 0, or 0 for the prior's best")
+        if self.noise is not None:
+            check_above("noise", self.noise, 0, inclusive=True)
         self.method(None)
         self.operator()
 
@@ -76,7 +83,8 @@ class BlindSettings(Settings):
     def method(self, prior: Any) -> Blind:
         first = self.first_level or None
         levels = self.max_iterations, first, self.last_level
-        return Blind(prior, self.rule(), self.learning_rate, self.ridge, *levels, self.scale)
+        known = self.blur, None if self.noise is None else self.noise / 127.5
+        return Blind(prior, self.rule(), self.learning_rate, self.ridge, *levels, self.scale, *known)
 
 
 @dataclass(frozen=True)

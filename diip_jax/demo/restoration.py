@@ -20,7 +20,7 @@ from diip_jax.launch.plan import prior_facts
 from diip_jax.launch.setup import SMALL
 from diip_jax.methods import Blind
 from diip_jax.prior import Prior
-from diip_jax.report import image_record
+from diip_jax.report import damage_in_words, image_record
 from diip_jax.restore import Solution, View, every, restore
 from diip_jax.solve.problem import Result
 
@@ -184,10 +184,10 @@ def _last(solution: Solution, upload: Upload, limits: Limits, seconds: float, st
         traces={"loss": losses},
         seconds=round(seconds, 3),
     )
-    note = ""
+    found = damage_in_words({name: values[0, 0] for name, values in solution.operator.items()})
+    record["found"] = found
+    note = f"found {found}"
     if solution.result[0, 0] == Result.STOPPED:
-        note = "stopped by you" if stopped else f"stopped after {limits.seconds:g} s, the limit of this page"
-    elif solution.result[0, 0] == Result.SETTLED:
-        note = Result.SETTLED.advice
+        note += "; stopped by you" if stopped else f"; stopped after {limits.seconds:g} s, the limit of this page"
     kernel = solution.operator["kernel"][0, 0]
     return Frame(unfit(solution.images[0], upload.fitted), losses, kernel, k, record, note)

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from absl import flags
 
+from diip_jax.command import without_none
 from diip_jax.commands.settings import METHODS, Settings, settings_named
 
 _HELP: dict[str, dict[str, str]] = {
@@ -21,8 +22,8 @@ _HELP: dict[str, dict[str, str]] = {
     },
     "Results": {
         "output_dir": "folder for STEM.png and STEM.json of every input",
-        "faces": "find: also restore the faces of a photograph, each in its frame, with the bundled prior of faces; "
-        "X,Y,X,Y: that of these eyes, left and right as seen, in pixels; repeatable",
+        "faces": "also restore the faces of a photograph, each in its frame, with the bundled prior of faces: those "
+        "that a detector finds, or that of these eyes, left and right as seen, in pixels; repeatable",
         "compare": "also STEM_compare.png: input, restored, (reference), and the curves",
         "blend": "weight of the restored image in the output, between 0 and 1; the rest is the input",
         "quality": "best: the mean of eight restorations of each image, nearer to what was there, less sharp, in eight "
@@ -38,7 +39,8 @@ _HELP: dict[str, dict[str, str]] = {
         "dry_run": "check everything and say what would be done; write nothing",
     },
     "Prior and computation": {
-        "checkpoint": "folder that python -m diip_jax.convert wrote; without it the bundled face prior",
+        "checkpoint": "the prior: faces64, photos, or a folder that python -m diip_jax.convert or diip_jax.train "
+        "wrote; without it photos where an image has more than 128 pixels a side, else faces64",
         "card": "say what the prior was trained on and on what terms it may be used; restore nothing",
         "dtype": "of the arithmetic",
         "fsdp": "split the prior's weights over the devices, for one that is too large for each of them: they then "
@@ -51,7 +53,7 @@ _HELP: dict[str, dict[str, str]] = {
     "Large runs": {
         "manifest": "in place of --image: CSV, JSON lines or Parquet with the columns path, seed and any flags of the "
         "method, a row for each image",
-        "shard": "I/N: only part I of N, from 0, by a hash of the images' names; the parts run side by side into one "
+        "shard": "only part I of N, from 0, by a hash of the images' names; the parts run side by side into one "
         "folder, or one after the other",
         "engine": "local: this process, on its devices; ray: an actor for each chip of a Ray cluster, started on this "
         "machine where RAY_ADDRESS names none; finished images are then always left out",
@@ -66,7 +68,7 @@ _HELP: dict[str, dict[str, str]] = {
     "Several processes": {
         "distributed": "this is one of several processes that share the images, see launch/README.md; on TPU pods, in "
         "Slurm, Open MPI and Kubernetes JAX finds out which one",
-        "coordinator": "elsewhere: HOST:PORT of process 0, the same in all of them",
+        "coordinator": "elsewhere: where process 0 is, the same in all of them",
         "num_processes": "elsewhere: how many there are",
         "process_id": "elsewhere: which one this is, counted from 0",
     },
@@ -86,6 +88,9 @@ METHOD_HELP = {
     "kernel_size": "side of the unknown blur kernel in pixels of the restored image, odd; 1 for no blur",
     "scale": "the result has so many times the input's sides; blind: 2 or 4, and other damage is found all the same; "
     "bird: side of the blocks of --degradation=downsample",
+    "blur": "blind: what the input has of it, where it is known, or should be taken out otherwise than it is found: "
+    "standard deviation of a Gaussian in pixels, 0 for none",
+    "noise": "blind: likewise, its standard deviation in grey levels of 255; of a JPEG how strongly it is smoothed",
     "learning_rate": "of Adam on the noise, or (dip) on the network's weights; blind: share of every correction that "
     "is made",
     "stride": "timesteps that one DDIM step takes: a larger one is faster and coarser",
@@ -152,7 +157,15 @@ _ONLY_WITH: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "scale": (("degradation", ("downsample",)),),
 }
 
-_PATHS = ("image", "reference", "mask", "kernel", "output_dir", "checkpoint", "run_log", "manifest")
+# What a value looks like, where its kind does not tell.
+_WANTED = {
+    "preset": "paper|code",
+    "faces": "find|X,Y,X,Y",
+    "shard": "I/N",
+    "coordinator": "HOST:PORT",
+    "checkpoint": "NAME|PATH",
+}
+_PATHS = ("image", "reference", "mask", "kernel", "output_dir", "run_log", "manifest")
 
 
 def define_flags() -> flags.FlagValues:
@@ -222,7 +235,7 @@ class _CountOrAuto(flags.ArgumentParser[int | None]):
 
 
 def _define_setting(name: str, line: str, values: flags.FlagValues) -> None:
-    kind = next(hints[name] for hints in map(get_type_hints, METHODS.values()) if name in hints)
+    kind = without_none(next(hints[name] for hints in map(get_type_hints, METHODS.values()) if name in hints))
     if get_origin(kind) is not None:  # Literal["code", "paper"]
         flags.DEFINE_enum(name, None, list(get_args(kind)), line, flag_values=values)
     else:
@@ -305,7 +318,8 @@ def help_text(values: flags.FlagValues) -> str:
 
 def _help_lines(flag: flags.Flag, name: str, line: str) -> list[str]:
     choices = getattr(flag.parser, "enum_values", None)
-    wanted = "|".join(choices) if choices else "PATH" if name in _PATHS else flag.flag_type()
+    kind = "PATH" if name in _PATHS else _WANTED.get(name, flag.flag_type())
+    wanted = "|".join(choices) if choices else kind
     head = f"  --[no]{name}" if flag.boolean else f"  --{name}={wanted}"
     default = _default(flag, name)
     wrapped = textwrap.wrap(line if default is None else f"{line} [{default}]", 82)
@@ -319,6 +333,8 @@ def _default(flag: flags.Flag, name: str) -> str | None:
     if name not in METHOD_HELP:
         return None if flag.boolean or flag.default in (None, []) else str(flag.default)
     by_method = {key: getattr(kind, name) for key, kind in METHODS.items() if hasattr(kind, name)}
+    if None in by_method.values():
+        return None
     words = {key: {True: "on", False: "off"}[value] if flag.boolean else str(value) for key, value in by_method.items()}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))

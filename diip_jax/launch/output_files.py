@@ -15,6 +15,7 @@ In the output folder, for an image `STEM`:
   `psnr_with_margin` where the picture was padded to the prior's size: it covers the margin, which `metrics` leaves out.
   With `--faces`, `faces` has the eyes of each face that was restored by itself, left and right as seen, (x, y) in
   pixels of the input, and the sha256 of that prior.
+  With the method `blind`, `found` says in words what damage was found; the values stand under `operator`.
 - `STEM_kernel.png`: the blur kernel where one was estimated, stretched from black (0) to white (its largest value); its
   values stand in the record under `operator`, with whatever else was learned of the degradation, and the trace
   `kernel_change` tells by how much it changed since the iterate before (sum of absolute differences, 0 to 2).
@@ -123,6 +124,8 @@ def write_outputs(
     for i, kernel in enumerate(estimates.get("kernel", ())):
         picture = heatmaps.kernel_picture(kernel, least_side=_KERNEL_SIDE)
         write_image(job.output(of_sample(run, i, "_kernel.png")), picture)
+    if "covariance" in estimates:
+        extra["found"] = _found(result, n)
     if estimates:
         extra["operator"] = {name: values if run.samples > 1 else values[0] for name, values in estimates.items()}
     if run.compare:
@@ -281,11 +284,19 @@ def _decibels(quality: dict[str, float], which: str) -> str:
     return f"{text}, SSIM {quality[f'ssim_{which}']:.3f}" if f"ssim_{which}" in quality else text
 
 
+def _found(result: Solution, n: int) -> str:
+    """What `Blind` found in image n; in each of its samples the same."""
+    return report.damage_in_words({name: values[n, 0] for name, values in result.operator.items()})
+
+
 def _summary(item: Loaded, n: int, result: Solution, quality: dict[str, float] | None, seconds: float) -> str:
-    counts, chosen = ("/".join(map(str, values[n])) for values in (result.stats["iterations"], result.selected))
     reasons = "/".join(dict.fromkeys(result.reasons[n]))
-    line = f"{item.job.path} -> {item.job.output('.png')}: {counts} iterations, stopped by {reasons}"
-    line += f", returned k={chosen}, {seconds:.1f} s"
+    parts = [f"found {_found(result, n)}"] if "covariance" in result.operator else []
+    # Of what was found, the budget is how the method ends, and says nothing.
+    if not parts or reasons not in ("settled", "budget"):
+        counts, chosen = ("/".join(map(str, values[n])) for values in (result.stats["iterations"], result.selected))
+        parts.append(f"{counts} iterations, stopped by {reasons}, returned k={chosen}")
+    line = f"{item.job.path} -> {item.job.output('.png')}: {'; '.join(parts)}, {seconds:.1f} s"
     if quality is not None:
         line += f"; input {_decibels(quality, 'input')}; output {_decibels(quality, 'output')}"
     return line

@@ -70,7 +70,7 @@ class Run:
         """What the outputs depend on, except what a record names elsewhere: seed, resize policy, prior and input."""
         return {
             "method": self.method_name,
-            **dataclasses.asdict(self.method),
+            **{name: value for name, value in dataclasses.asdict(self.method).items() if value is not None},
             "samples": self.samples,
             "blend": self.blend,
             "dtype": prior.dtype,

@@ -23,7 +23,7 @@ from diip_jax.solve.problem import Problem
 _LOCAL_FIRST_LEVEL = 0.4
 
 
-@plug(data=("prior", "rule", "learning_rate", "ridge"))
+@plug(data=("prior", "rule", "learning_rate", "ridge", "blur", "noise"))
 class Blind:
     """Samples x of the prior with k * x + n = y: k, n and the pixels that count from y itself, see `find_damage`.
 
@@ -40,9 +40,11 @@ class Blind:
         last_level: see `CorrectedSampling`.
         scale: sides of the restored image over those of y: y is what `Reduced` makes of it. The damage is looked for in
             y, which the prior has to take, too.
+        blur, noise: of y where they are known, or wanted otherwise than they are found, see `find_damage`: standard
+            deviations of a Gaussian in pixels, and of the range [-1, 1].
 
     Raises:
-        ValueError: a rate or a level that is not above 0, a budget or a scale below 1.
+        ValueError: a rate or a level that is not above 0, a budget or a scale below 1, a blur or noise below 0.
     """
 
     prior: Any
@@ -53,6 +55,8 @@ class Blind:
     first_level: float | None = None
     last_level: float = CorrectedSampling.last_level
     scale: int = 1
+    blur: Any = None
+    noise: Any = None
 
     def __post_init__(self) -> None:
         check_above("learning_rate", self.learning_rate, 0)
@@ -61,13 +65,16 @@ class Blind:
             check_above("first_level", self.first_level, 0)
         check_above("last_level", self.last_level, 0)
         check_above("scale", self.scale, 1, inclusive=True)
+        for name in ("blur", "noise"):
+            if getattr(self, name) is not None:
+                check_above(name, getattr(self, name), 0, inclusive=True)
 
     def problem(self) -> Problem:
         """The plugs."""
         local = getattr(self.prior, "local", False)
         usual = _LOCAL_FIRST_LEVEL if local else CorrectedSampling.first_level
         first = usual if self.first_level is None else self.first_level
-        found = FoundDamage(self.prior, self.ridge, reduced=self.scale > 1)
+        found = FoundDamage(self.prior, self.ridge, self.scale > 1, self.blur, self.noise)
         return Problem(
             generator=CorrectedSampling(self.prior, self.max_iterations, first, self.last_level),
             operator=found if self.scale == 1 else Reduced(found, self.scale),

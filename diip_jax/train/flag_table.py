@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from absl import flags
 
-from diip_jax.command import UsageError, refuse_given
+from diip_jax.command import UsageError, refuse_given, without_none
 from diip_jax.models import DDPMUNetConfig
 from diip_jax.prediction import Prediction
 from diip_jax.schedule import Schedule
@@ -112,7 +111,7 @@ def define_flags() -> flags.FlagValues:
 
 
 def _define_field(kind: type, name: str, line: str, values: flags.FlagValues) -> None:
-    hint = _without_none(get_type_hints(kind)[name])
+    hint = without_none(get_type_hints(kind)[name])
     field = next(field for field in dataclasses.fields(kind) if field.name == name)
     if field.default not in (dataclasses.MISSING, None) and kind is not DDPMUNetConfig:
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
@@ -138,7 +137,7 @@ def given_fields(values: flags.FlagValues, kind: type) -> dict[str, Any]:
     """
     hints = get_type_hints(kind)
     given = {name: values[name].value for name in _FIELDS[kind] if values[name].value is not None}
-    return {name: _typed(name, _without_none(hints[name]), value) for name, value in given.items()}
+    return {name: _typed(name, without_none(hints[name]), value) for name, value in given.items()}
 
 
 def made(kind: type, fields: Mapping[str, Any]) -> Any:
@@ -172,8 +171,3 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
     if len(typed) != count or not typed:
         raise UsageError(f"--{name}={','.join(value)}: expected {count or 'some'} {kind.__name__}s")
     return typed
-
-
-def _without_none(hint: Any) -> Any:
-    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
-    return kinds[0] if NoneType in get_args(hint) else hint

@@ -18,7 +18,7 @@ import numpy as np
 
 from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Image, Observed, Scalar
 from diip_jax.plugs.noise_levels import at_noise_level
-from diip_jax.plugs.operators.quantisation import near_quantised, quantisation_scale
+from diip_jax.plugs.operators.quantisation import near_quantised, quality_of, quantisation_scale
 from diip_jax.plugs.operators.spectrum import fit_spectrum
 
 _LEVEL = 1 / 127.5  # a grey level of 255
@@ -43,7 +43,7 @@ _TAKEN = 1.0
 # Blocks: power of the error's jumps across borders over that elsewhere. Undamaged pictures have 0.6 .. 1.3, quality 90
 # has about 2, quality 10 has 4 (faces) to 5.5 (photographs). Per unit of it, the noise level that gains at every
 # quality from 5 to 95 without ever losing, where the quantisation is not seen.
-_BLOCKS, _PER_BLOCKS = 1.5, 2 * _LEVEL
+BLOCKS, _PER_BLOCKS = 1.5, 2 * _LEVEL
 # The level that gains most where it is seen: at the standard's steps, and how it grows with them, up to quality 10.
 _AT_STANDARD, _GROWTH, _MOST = 8 * _LEVEL, 0.6, 22 * _LEVEL
 # There one estimate follows another: at these levels, of that one, and each brought within that share of a step of what
@@ -75,7 +75,9 @@ class Damage(NamedTuple):
             Gaussian then stands for what was averaged and interpolated. A picture that is reduced is none.
         impulses: whether there are pixels that have nothing to do with the picture.
         hidden: `[H, W]`, which pixels these are.
-        blocks: power of jumps across the borders of 8x8 blocks over that elsewhere; 1 without JPEG.
+        blocks: power of jumps across the borders of 8x8 blocks over that elsewhere; 1 without JPEG, from `BLOCKS` on it
+            counts as one.
+        jpeg_quality: libjpeg's, of the standard's steps that are nearest to those seen; 0 where no quantisation is.
         estimate: `[H, W, C]`, the picture without its noise, E[x_0 | y] of the prior (Tweedie's formula), and with the
             median of those around in the place of a hidden pixel. Blur is still in it. Of a JPEG whose quantisation is
             seen, E[x_0 | .] at lower and lower levels, each brought to what was quantised.
@@ -89,14 +91,24 @@ class Damage(NamedTuple):
     impulses: Flag
     hidden: Bool[Array, "H W"]
     blocks: Scalar
+    jpeg_quality: Scalar
     estimate: Image
     evaluations: Scalar
 
 
-def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
+def find_damage(
+    prior: Any,
+    y: Observed,
+    *,
+    blur: Scalar | float | None = None,
+    noise: Scalar | float | None = None,
+    reduced: bool = False,
+) -> Damage:
     """The damage that a picture `[H, W, C]` in [-1, 1] shows, with three evaluations of the prior, or six.
 
     Args:
+        blur: standard deviation in pixels of an isotropic Gaussian blur that is known; 0: there is none.
+        noise: that of noise that is known, of the range [-1, 1], or for a JPEG the level to take out; 0: there is none.
         reduced: it is the means of blocks of a larger one. What has become of its edges lies in few pixels, too: then
             the prior also has to take it for error, or it counts as no impulses.
     """
@@ -115,9 +127,11 @@ def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
         impulses &= jnp.sqrt(power) > _TAKEN * _ASKED[0]
     blocks = block_ratio(for_blocks)
     seen = jnp.minimum(_AT_STANDARD * jnp.maximum(steps, 1e-3) ** _GROWTH, _MOST)
-    jpeg = (blocks > _BLOCKS) | quantised
-    noise = jnp.where(noisy & ~impulses, jnp.minimum(floor, median) * _unevenness(for_noise) ** _UNEVEN, 0)
-    noise = jnp.where(jpeg, jnp.where(quantised, seen, _PER_BLOCKS * blocks), noise)
+    jpeg = (blocks > BLOCKS) | quantised
+    if noise is None:
+        noise = jnp.where(noisy & ~impulses, jnp.minimum(floor, median) * _unevenness(for_noise) ** _UNEVEN, 0)
+        noise = jnp.where(jpeg, jnp.where(quantised, seen, _PER_BLOCKS * blocks), noise)
+    noise = jnp.asarray(noise, y.dtype)
     hidden = impulses & far
     cleaned = jnp.where(hidden[..., None], median_of_nine, y)
     levels = noise * jnp.array((1.0, *_REFINED), y.dtype)
@@ -131,7 +145,7 @@ def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
     evaluations = jnp.where(quantised, len(levels), 1)
     once, several = jax.lax.fori_loop(0, evaluations, estimated, (cleaned, cleaned))
     once = jnp.where(noise > 0, once, cleaned)
-    estimate = jnp.where(quantised, several, once)
+    estimate = jnp.where(quantised & (noise > 0), several, once)
     # Whether a JPEG was blurred shows best in the better estimate, how much in the one that is made as others are.
     covariance, evidence = jax.lax.cond(
         jpeg,
@@ -141,14 +155,18 @@ def find_damage(prior: Any, y: Observed, *, reduced: bool = False) -> Damage:
     largest, trace = _largest_variance(evidence), jnp.trace(evidence)
     of_jpeg = (trace > _LEAST_OF_JPEG) & ((trace - largest > _NARROWER) | (largest > _WIDE))
     blurred = jnp.where(jpeg, of_jpeg, largest > _LEAST_BLUR**2)
+    covariance = jnp.where(blurred, covariance, 0)
+    if blur is not None:
+        covariance = jnp.square(jnp.asarray(blur, covariance.dtype)) * jnp.eye(2)
     return Damage(
-        covariance=jnp.where(blurred, covariance, 0),
+        covariance=covariance,
         noise=noise,
         believed=(floor > _WHITE[0]) & (floor < _WHITE[1]) & ~jpeg & (jnp.trace(covariance) > 2 * _BELIEVED_BLUR**2),
         resampled=(floor <= _WHITE[0]) & ~jpeg & (not reduced),
         impulses=impulses,
         hidden=hidden,
         blocks=blocks,
+        jpeg_quality=quality_of(steps),
         estimate=estimate,
         evaluations=(len(_ASKED) + evaluations).astype(jnp.float32),
     )

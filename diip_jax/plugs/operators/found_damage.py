@@ -14,9 +14,11 @@ from diip_jax.prior import check_image_shape
 
 # The ridge's factor where the Gaussian is to be believed, and where it stands for a resampling.
 _BELIEVED, _RESAMPLED = 1 / 6, 2.0
+# What eta says of the picture, see `Damage`.
+_FOUND = ("covariance", "noise", "blocks", "jpeg_quality", "hidden_share")
 
 
-@plug(data=("prior", "ridge"))
+@plug(data=("prior", "ridge", "blur", "noise"))
 class FoundDamage(PictureOperator):
     """H(x) = k * x + n. k is the Gaussian of `find_damage`, n what the prior takes for noise in y at the level found.
 
@@ -29,12 +31,14 @@ class FoundDamage(PictureOperator):
         prior: a `diip_jax.ddim_sampling.Denoiser`.
         ridge: of `SpectralBlur`; a sixth of it where the Gaussian is to be believed, and twice where it stands for a
             resampling, see `Damage`.
-        reduced: see `find_damage`.
+        reduced, blur, noise: see `find_damage`.
     """
 
     prior: Any
     ridge: Any = 0.6
     reduced: bool = False
+    blur: Any = None
+    noise: Any = None
 
     def __post_init__(self) -> None:
         SpectralBlur(self.ridge)
@@ -52,14 +56,18 @@ class FoundDamage(PictureOperator):
             "y": picture,
             "hidden": hidden,
             "noise": number,
+            "blocks": number,
+            "jpeg_quality": number,
+            "hidden_share": number,
             "ridge": number,
             "evaluations": number + damage.LEAST_EVALUATIONS,
         }
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
-        found = damage.find_damage(self.prior, y, reduced=self.reduced)
+        found = damage.find_damage(self.prior, y, blur=self.blur, noise=self.noise, reduced=self.reduced)
         hidden = found.hidden[..., None].astype(y.dtype)
         of_picture = {"estimate": found.estimate, "y": y, "hidden": hidden, "evaluations": found.evaluations}
+        of_picture |= {"blocks": found.blocks, "jpeg_quality": found.jpeg_quality, "hidden_share": hidden.mean()}
         trust = jnp.where(found.believed, _BELIEVED, jnp.where(found.resampled, _RESAMPLED, 1.0))
         return {"covariance": found.covariance, "noise": found.noise, "ridge": trust * self.ridge, **of_picture}
 
@@ -72,8 +80,7 @@ class FoundDamage(PictureOperator):
         return jnp.where(eta["hidden"] > 0, eta["y"], seen)
 
     def learned(self, eta: Any) -> Any:
-        return {name: eta[name] for name in ("covariance", "noise", "ridge")}
+        return {name: eta[name] for name in ("ridge", *_FOUND)}
 
     def estimates(self, eta: Any) -> dict[str, Array]:
-        covariance = eta["covariance"]
-        return {"kernel": gaussian_kernel(covariance), "covariance": covariance, "noise": eta["noise"]}
+        return {"kernel": gaussian_kernel(eta["covariance"]), **{name: eta[name] for name in _FOUND}}

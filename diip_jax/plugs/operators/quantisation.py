@@ -37,6 +37,12 @@ def scale_of(quality: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(quality < 50, 5000 // quality, 200 - 2 * quality) / 100)
 
 
+def quality_of(scale: Scalar) -> Scalar:
+    """libjpeg's quality of such a factor, the inverse of `scale_of`; 0 of 0."""
+    quality = jnp.where(scale > 1, 50 / jnp.maximum(scale, 1), 100 - 50 * scale)
+    return jnp.where(scale > 0, jnp.round(quality), 0)
+
+
 def quantisation_scale(y: Image) -> Scalar:
     """The factor of the standard's steps by which a picture `[H, W, C]` in [-1, 1] was quantised; 0: none is seen.
 
