@@ -38,7 +38,7 @@ def test_the_blind_method_has_its_own_flags():
     assert method_from(parsed("--method=blind", *given)) == expected
     told = expected.method(None)
     assert told.blur == 1.5 and told.noise == pytest.approx(0.2)
-    with pytest.raises(ValueError, match="--noise=-1.0: expected at least 0"):
+    with pytest.raises(ValueError, match=r"--noise=-1\.0: expected at least 0"):
         method_from(parsed("--method=blind", "--noise=-1"))
     with pytest.raises(ValueError, match="--blur: --method=diip has no such setting"):
         method_from(parsed("--blur=1"))

@@ -126,6 +126,7 @@ def test_a_picture_forms_and_is_taken_home(visitor, photo, prior, uploads, tmp_p
     assert np.abs(made - (expected + 1) * 127.5).max() <= 0.501
     record = json.loads(saved(visitor, "record"))
     assert record["input"]["file"] == "photo.png" and record["iterations"] == ITERATIONS
+    assert not {"blur", "noise"} & set(record["settings"])
     assert len(record["traces"]["loss"]) == ITERATIONS
     # The line between before and after moves with the keys.
     visitor.focus("#shown input[type=range]")
@@ -135,6 +136,21 @@ def test_a_picture_forms_and_is_taken_home(visitor, photo, prior, uploads, tmp_p
     # Nothing of the visitor's stays on the disk, and nothing was fetched from elsewhere.
     assert [path for path in uploads.rglob("*") if path.is_file() and path.stat().st_size] == []
     assert visitor.elsewhere == []
+
+
+def test_what_a_visitor_knows_is_used(visitor, photo):
+    visitor.click("#known button")
+    visitor.fill("#known :is(input, textarea) >> nth=0", "1.5")
+    visitor.press("#known :is(input, textarea) >> nth=0", "Tab")
+    drop(visitor, photo)
+    text = visitor.wait_for_selector("#done", timeout=120_000).inner_text()
+    assert "found blur of 1.5 px" in text
+    settings = json.loads(saved(visitor, "record"))["settings"]
+    assert settings["blur"] == 1.5 and "noise" not in settings
+    visitor.fill("#known :is(input, textarea) >> nth=1", "much")
+    drop(visitor, photo)
+    line = visitor.wait_for_selector("#shown [role=alert]", timeout=60_000).inner_text()
+    assert line == "noise: 'much' is no number of at least 0; leave it empty where it is to be found"
 
 
 def test_a_file_that_is_no_picture_is_said_to_be_none(visitor, tmp_path):

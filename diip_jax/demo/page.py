@@ -3,8 +3,9 @@
 import base64
 import html
 import logging
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from diip_jax.demo.restoration import Frame, Limits, Upload, opened, restoration
+from diip_jax.demo.restoration import Frame, Known, Limits, Upload, opened, restoration
 from diip_jax.heatmaps import kernel_picture
 from diip_jax.image_reading import ImageError
 from diip_jax.images import json_text
@@ -67,8 +68,9 @@ def page(priors: Sequence[Prior], limits: Limits, kind: str, terms: str, waiting
     """
     visits = Visits()
 
-    def restore(path: str, request: gr.Request) -> Iterator[Shown]:
-        yield from _shown(Path(path), priors, limits, visits.begin(str(request.session_hash)))
+    def restore(path: str, blur: str | None, noise: str | None, request: gr.Request) -> Iterator[Shown]:
+        stop = visits.begin(str(request.session_hash))
+        yield from _shown(Path(path), priors, limits, {"blur": blur, "noise": noise}, stop)
 
     def stop(request: gr.Request) -> None:
         visits.stop(str(request.session_hash))
@@ -82,11 +84,16 @@ def page(priors: Sequence[Prior], limits: Limits, kind: str, terms: str, waiting
             with gr.Column(scale=1, min_width=260):
                 dropped = gr.File(label="Picture", type="filepath", elem_id="drop")
                 button = gr.Button("Stop", interactive=False, elem_id="stop")
+                with gr.Accordion("If it finds too little, or too much", open=False, elem_id="known"):
+                    gr.Markdown("Say it here, and drop the picture again. What is left empty is found.")
+                    # No gr.Number: an empty one comes as 0.
+                    blur = gr.Textbox(label="Blur (standard deviation in pixels, 0 for none)", max_length=20)
+                    noise = gr.Textbox(label="Noise (grey levels of 255, 0 for none)", max_length=20)
             with gr.Column(scale=3):
                 shown = gr.HTML(elem_id="shown")
         dropped.upload(
             restore,
-            dropped,
+            [dropped, blur, noise],
             [shown, button, dropped],
             concurrency_limit=at_once,
             concurrency_id="restorations",
@@ -99,7 +106,9 @@ def page(priors: Sequence[Prior], limits: Limits, kind: str, terms: str, waiting
     return blocks
 
 
-def _shown(path: Path, priors: Sequence[Prior], limits: Limits, stop: threading.Event) -> Iterator[Shown]:
+def _shown(
+    path: Path, priors: Sequence[Prior], limits: Limits, known: Mapping[str, str | None], stop: threading.Event
+) -> Iterator[Shown]:
     """What the page shows, from the upload to the result: (HTML, the button, the drop zone)."""
     running, idle = gr.update(interactive=True), gr.update(interactive=False)
     try:
@@ -107,18 +116,36 @@ def _shown(path: Path, priors: Sequence[Prior], limits: Limits, stop: threading.
             data = path.read_bytes()
         finally:
             path.unlink(missing_ok=True)  # from here on the picture is in memory alone
+        said = Known(**{name: _number(name, text) for name, text in known.items()})
         upload = opened(data, path.name, priors, limits)
         yield _waiting(upload), running, None
-        for frame in restoration(upload, limits, stop):
+        for frame in restoration(upload, limits, said, stop):
             if frame.record is None:
                 yield _running(frame, upload, limits), running, gr.skip()
             else:
                 yield _result(frame, upload, limits), idle, gr.skip()
-    except ImageError as error:
+    except (ImageError, _UnreadableError) as error:
         yield _error(str(error)), idle, None
     except Exception:  # the visitor gets a line, the log the fault
         logging.getLogger(__name__).exception("a restoration failed")
         yield _error("This picture could not be restored; the page's log says why. Try another one."), idle, None
+
+
+class _UnreadableError(ValueError):
+    """A number of the visitor's that is none."""
+
+
+def _number(name: str, text: str | None) -> float | None:
+    """What a visitor has typed; None where it is nothing, or the field was never opened."""
+    if text is None or not text.strip():
+        return None
+    try:
+        value = float(text.strip().replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise _UnreadableError(f"{name}: {text!r} is no number of at least 0; leave it empty where it is to be found")
+    return value
 
 
 def _error(text: str) -> str:

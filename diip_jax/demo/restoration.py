@@ -43,6 +43,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the visitor says of the damage; None: it is to be found.
+
+    Attributes:
+        blur: standard deviation of a Gaussian in pixels of the picture as it is restored.
+        noise: standard deviation in grey levels of 255.
+    """
+
+    blur: float | None = None
+    noise: float | None = None
+
+
+@dataclass(frozen=True)
 class Frame:
     """Where a restoration is.
 
@@ -128,7 +141,7 @@ def _at_most(image: LoadedImage, side: int) -> LoadedImage:
     return dataclasses.replace(image, rgb=unfit(fitted.rgb, fitted), alpha=alpha, scale=1, full_size=None)
 
 
-def restoration(upload: Upload, limits: Limits, stop: threading.Event) -> Iterator[Frame]:
+def restoration(upload: Upload, limits: Limits, known: Known, stop: threading.Event) -> Iterator[Frame]:
     """Frames while the picture forms; the last one has the record. Closing the iterator ends the computation.
 
     Args:
@@ -148,7 +161,8 @@ def restoration(upload: Upload, limits: Limits, stop: threading.Event) -> Iterat
 
     def work() -> None:
         try:
-            method = Blind(upload.prior, max_iterations=limits.iterations)
+            noise = None if known.noise is None else known.noise / 127.5
+            method = Blind(upload.prior, max_iterations=limits.iterations, blur=known.blur, noise=noise)
             frames.put(restore(method, upload.y[None], save=("loss", "kernel"), callback=every(1, look)))
         except BaseException as error:  # it is the visitor's page that has to say so
             frames.put(error)
@@ -161,7 +175,7 @@ def restoration(upload: Upload, limits: Limits, stop: threading.Event) -> Iterat
             if isinstance(latest, BaseException):
                 raise latest
             if isinstance(latest, Solution):
-                yield _last(latest, upload, limits, time.monotonic() - began, stop.is_set())
+                yield _last(latest, upload, limits, known, time.monotonic() - began, stop.is_set())
                 return
             yield latest
     finally:
@@ -169,13 +183,14 @@ def restoration(upload: Upload, limits: Limits, stop: threading.Event) -> Iterat
         worker.join()
 
 
-def _last(solution: Solution, upload: Upload, limits: Limits, seconds: float, stopped: bool) -> Frame:
+def _last(solution: Solution, upload: Upload, limits: Limits, known: Known, seconds: float, stopped: bool) -> Frame:
     k = int(solution.stats["iterations"][0, 0])
     losses = solution.traces["loss"][0, 0, :k]
     record = image_record(
         image=upload.image,
         resize_policy=upload.policy,
-        settings={"method": "blind", "max_iterations": limits.iterations},
+        settings={"method": "blind", "max_iterations": limits.iterations}
+        | {name: value for name, value in dataclasses.asdict(known).items() if value is not None},
         seed=0,
         prior=prior_facts(upload.prior),
         iterations=k,
