@@ -53,6 +53,7 @@ def test_parquet(tmp_path):
         ("list.csv", "path,colour\na.png,red", "row 1 has 'colour': expected path, seed or a flag of the method"),
         ("list.csv", "path,seed\na.png,1\nb.png,-1", "row 2 has seed=-1: expected a whole number"),
         ("list.csv", "path,seed\na.png,1.5", "row 1 has seed=1.5"),
+        ("list.csv", "path,blur\na.png,1\nb.png,\nin/../a.png,2", "row 1; give each image one row"),
         ("list.csv", "path\na.png,1", "row 1 has 'more cells than the header'"),
         ("list.jsonl", "[1]", "row 1 is [1]: expected an object"),
         ("list.jsonl", "{", "cannot be read"),

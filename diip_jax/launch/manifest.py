@@ -7,6 +7,7 @@ is that of the command line.
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ def read_manifest(path: Path) -> list[Row]:
     """The rows of a list.
 
     Raises:
-        UsageError: it cannot be read, has no rows, or a row has no path, a seed that is none or an unknown column.
+        UsageError: it cannot be read, has no rows, names an image twice, or a row has no path, a seed that is none or an
+            unknown column.
     """
     try:
         rows = list(_row(f"{path}, row {n}", path.parent, facts) for n, facts in enumerate(_facts(path), 1))
@@ -46,6 +48,13 @@ def read_manifest(path: Path) -> list[Row]:
         raise UsageError(f"--manifest={path}: cannot be read ({error}); give CSV, JSON lines or Parquet") from error
     if not rows:
         raise UsageError(f"--manifest={path}: has no rows; give a header and a row for each image")
+    first: dict[str, Row] = {}
+    for row in rows:
+        if (other := first.setdefault(os.path.normpath(row.path), row)) is not row:
+            raise UsageError(
+                f"--manifest: {row.where} has {row.path}, as has {other.where}; give each image one row, "
+                "and other settings for it another list and --output_dir"
+            )
     return rows
 
 

@@ -278,7 +278,9 @@ def finished(
     name = differing[0]
     if name in ("prior", "input", "reference", "mask", "kernel"):
         return False, f"made with another {name}" if was[name] else f"made without a {name}"
-    return False, f"made with {name}={was.get(name)}, now {wanted.get(name)}"
+    before = f"with {name}={was[name]}" if was.get(name) is not None else f"without {name}"
+    now = wanted[name] if wanted.get(name) is not None else "without"
+    return False, f"made {before}, now {now}"
 
 
 def _identifying(record: dict[str, Any]) -> dict[str, Any]:
