@@ -80,3 +80,22 @@ def test_gain_and_offset_are_what_the_estimates_say():
     # Constant beyond the centres of the cells, linear between them.
     rows = np.interp((np.arange(16) + 0.5) / 8 - 0.5, [0, 1], [0, 0.4])
     np.testing.assert_allclose(offset[..., 0], np.tile(rows[:, None], (1, 16)), atol=1e-6)
+
+
+def test_gain_and_offset_leave_to_the_operator_what_is_its_own():
+    inner = operators.FoundDamage(LinearNoise(0.2))
+    operator, y = operators.GainOffset(inner), images(1, 16)[0]
+    key = jax.random.key(0)
+    eta, own = operator.start(key, y.shape, y, None), inner.start(key, y.shape, y, None)
+    assert jax.tree.map(jnp.shape, eta) == jax.tree.map(jnp.shape, operator.init(key, y.shape))
+    np.testing.assert_array_equal(eta["operator"]["estimate"], own["estimate"])
+    guess = operator.guess(eta, y, None)
+    np.testing.assert_array_equal(guess.image, own["estimate"])
+    assert not guess.settled  # the gain has to be looked for
+    assert operator.first_evaluations(eta) == inner.first_evaluations(own)
+    learned = operator.learned(eta)
+    assert set(learned) == set(eta) and set(learned["operator"]) == set(inner.learned(own))
+    assert set(operator.estimates(learned)) == {"gain", "offset", *inner.estimates(own)}
+    mask = jnp.arange(16)[:, None] * jnp.ones((1, 16)) < 8
+    seen = operators.GainOffset(operators.Mask()).visible(y, {"mask": mask})
+    np.testing.assert_array_equal(jnp.isnan(seen).all(-1), ~mask)

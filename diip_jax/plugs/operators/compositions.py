@@ -25,6 +25,9 @@ class _OfAnother(PictureOperator):
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
         return self.operator.init(key, image_shape)
 
+    def learned(self, eta: Any) -> Any:
+        return self.operator.learned(eta)
+
     def estimates(self, eta: Any) -> dict[str, Array]:
         return self.operator.estimates(eta)
 
@@ -112,9 +115,6 @@ class Reduced(_OfBlocks):
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
         return self.operator(eta, self.block_means(x), args)
 
-    def learned(self, eta: Any) -> Any:
-        return self.operator.learned(eta)
-
     def visible(self, y: Array, args: Any) -> Array:
         return self.operator.visible(y, args)
 
@@ -141,15 +141,32 @@ class GainOffset(_OfAnother):
     nodes: int = 4
 
     def init(self, key: PRNGKey, image_shape: tuple[int, int, int]) -> Any:
-        return {
-            "operator": self.operator.init(key, image_shape),
-            "log_gain": jnp.zeros(()),
-            "offset": jnp.zeros((self.nodes, self.nodes, image_shape[-1])),
-        }
+        return self._unchanged(self.operator.init(key, image_shape), image_shape)
+
+    def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
+        return self._unchanged(self.operator.start(key, image_shape, y, args), image_shape)
+
+    def _unchanged(self, eta: Any, image_shape: tuple[int, int, int]) -> Any:
+        offset = jnp.zeros((self.nodes, self.nodes, image_shape[-1]))
+        return {"operator": eta, "log_gain": jnp.zeros(()), "offset": offset}
+
+    def guess(self, eta: Any, y: Array, args: Any) -> Guess | None:
+        """That of H', which the gain and the offset may still change."""
+        found = self.operator.guess(eta["operator"], y, args)
+        return None if found is None else Guess(found.image, jnp.zeros((), bool))
+
+    def first_evaluations(self, eta: Any) -> Count | int:
+        return self.operator.first_evaluations(eta["operator"])
 
     def __call__(self, eta: Any, x: Image, args: Any) -> Observed:
         y = self.operator(eta["operator"], x, args)
         return jnp.exp(eta["log_gain"]) * y + jax.image.resize(eta["offset"], y.shape, "linear")
+
+    def learned(self, eta: Any) -> Any:
+        return eta | {"operator": self.operator.learned(eta["operator"])}
+
+    def visible(self, y: Array, args: Any) -> Array:
+        return self.operator.visible(y, args)
 
     def estimates(self, eta: Any) -> dict[str, Array]:
         own = {"gain": jnp.exp(eta["log_gain"]), "offset": eta["offset"]}
