@@ -48,6 +48,8 @@ def damage_in_words(found: Mapping[str, ArrayLike]) -> str:
         words.append(f"noise of {127.5 * values['noise']:.1f} levels")
     if values["hidden_share"] > 0:
         words.append(f"dead pixels ({100 * values['hidden_share']:.1f} %)")
+    if values["enlarged"] > 1:
+        words.append(f"enlargement ({float(values['enlarged']):.3g} times)")
     return ", ".join(words) or "no damage"
 
 

@@ -1,12 +1,14 @@
 """The blind default, with the tiny prior."""
 
+import dataclasses
 import logging
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import tiny_prior, with_impulses
+from networks import TINY, tiny_prior, with_impulses
+from PIL import Image
 
 import diip_jax as dj
 from diip_jax.models import DDPMUNetConfig
@@ -57,6 +59,20 @@ def test_what_is_known_is_said_and_another_value_runs_in_the_same_program(caplog
         other = dj.restore(blind(blur=1.2, noise=0.1), y)
     assert not [record for record in caplog.records if "Finished XLA compilation" in record.message]
     np.testing.assert_allclose(other.operator["covariance"][0, 0], 1.44 * np.eye(2), rtol=1e-6)
+
+
+def test_an_enlarged_picture_ends_at_the_level_of_its_means():
+    prior = tiny_prior(model=dataclasses.replace(TINY, image_size=32))
+    small = np.random.default_rng(3).integers(70, 190, (8, 8, 3), np.uint8)
+    y = np.stack(
+        [np.asarray(Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC)), np.full((32, 32, 3), 9)]
+    )
+    solution = dj.restore(dj.Blind(prior), y.astype(np.uint8))
+    assert solution.operator["enlarged"][:, 0].tolist() == [4, 1]
+    levels = np.geomspace(2.4, 0.03, 18)
+    last = int(solution.selected[0, 0])
+    assert solution.reasons == [["enlarged"], ["settled"]] and 0.08 < levels[last] < 0.125
+    assert solution.stats["iterations"][0, 0] == last + 1
 
 
 def local_prior():

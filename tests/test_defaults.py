@@ -14,8 +14,8 @@ Y = with_impulses(1)
 @pytest.mark.parametrize(
     "method, evaluations, reason",
     [
-        # Three to find the damage, and one in each of 12 iterates.
-        (dj.Blind, 15, "budget"),
+        # Three to find the damage, and one in each of 18 iterates.
+        (dj.Blind, 21, "budget"),
         # Ten in each, to the end or to the stop.
         (dj.DIIP, 10, None),
         (dj.BIRD, 10, None),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from test_damage import PICTURES, POWER, SIDE, blurred, noisy, wiener
 
 import diip_jax as dj
@@ -58,6 +59,25 @@ def test_a_blur_that_is_known_is_the_kernel(operator):
     y, x = np.mgrid[-7:8, -7:8]
     gaussian = np.exp(-(x**2 + y**2) / 4.5)
     np.testing.assert_allclose(found["kernel"], gaussian / gaussian.sum(), atol=1e-3)
+
+
+def test_an_enlarged_picture_is_fitted_in_its_means(operator):
+    small = PICTURES[0].reshape(16, 4, 16, 4, 3).mean((1, 3))
+    planes = [Image.fromarray((60 * plane + 127.5).astype(np.float32)) for plane in np.moveaxis(small, -1, 0)]
+    large = np.stack([np.asarray(p.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for p in planes], -1)
+    eta, guess, y = start(operator, large.round() / 127.5 - 1)
+    assert eta["enlarged"] == 4 and not guess.settled and eta["noise"] == 0 and not eta["covariance"].any()
+    np.testing.assert_array_equal(guess.image, y)
+    # Half of what is missing of the means is what a step adds, and nothing within a block.
+    x = jnp.asarray(PICTURES[1], jnp.float32)
+    gradient = jax.grad(lambda x: jnp.mean((operator(eta, x, None) - y) ** 2))(x)
+    step = -gradient * x.size / 2
+    blocks = step.reshape(16, 4, 16, 4, 3)
+    np.testing.assert_allclose(blocks, np.broadcast_to(blocks.mean((1, 3), keepdims=True), blocks.shape), atol=1e-5)
+    missing = (60 * small + 127.5) / 127.5 - 1 - np.asarray(x).reshape(16, 4, 16, 4, 3).mean((1, 3))
+    np.testing.assert_allclose(blocks.mean((1, 3)), missing / 2, atol=0.005)
+    # Where somebody says what the damage is, nothing is looked for.
+    assert start(FoundDamage(operator.prior, blur=1.0), y)[0]["enlarged"] == 1
 
 
 def test_nothing_of_it_is_learned(operator):

@@ -49,10 +49,19 @@ def lines_of(picture, colour):
         ({"jpeg_quality": 10, "noise": 0.1, "blocks": 4}, "JPEG (quality about 10)"),
         ({"noise": 0.1, "blocks": 4}, "JPEG"),
         ({"hidden_share": 0.1}, "dead pixels (10.0 %)"),
+        ({"enlarged": 4}, "enlargement (4 times)"),
+        ({"enlarged": 64 / 20}, "enlargement (3.2 times)"),
     ],
 )
 def test_what_was_found_is_told_in_words(changes, words):
-    nothing = {"covariance": np.zeros((2, 2)), "noise": 0, "blocks": 1, "jpeg_quality": 0, "hidden_share": 0}
+    nothing = {
+        "covariance": np.zeros((2, 2)),
+        "noise": 0,
+        "blocks": 1,
+        "jpeg_quality": 0,
+        "hidden_share": 0,
+        "enlarged": 1,
+    }
     assert damage_in_words(nothing | changes) == words
 
 

@@ -4,13 +4,15 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from networks import tiny_prior, uint8_images
+import scipy.ndimage
+from networks import TINY, tiny_prior, uint8_images
+from PIL import Image
 
 from diip_jax.commands.settings import BIRDSettings, BlindSettings, DIIPSettings
 from diip_jax.evaluate import baselines, restorers
 from diip_jax.evaluate.restorers import Classical, Loop, Sampled, Samples
 from diip_jax.evaluate.task import corrupted
-from diip_jax.methods import DreamClean
+from diip_jax.methods import Blind, DreamClean
 from diip_jax.pixels import from_uint8
 from diip_jax.plugs.rules import LossSlope
 from diip_jax.restore import restore
@@ -42,6 +44,23 @@ def test_network_evaluations_are_the_loops_own_count(prior, noise):
     assert blind(noise, 0).evaluations.tolist() == [[3, 3, 3]] * 2 and blind.evaluations == 6
     diip = Loop(prior, METHOD)
     assert diip(noise, 0).evaluations.tolist() == [[2, 4, 6, 8, 10]] * 2 and diip.evaluations == 10
+
+
+def test_what_a_method_ends_by_itself_stays_as_it_was():
+    """An enlarged picture, beside one that takes the whole budget."""
+    prior = tiny_prior(model=dataclasses.replace(TINY, image_size=32))
+    small = np.random.default_rng(3).integers(70, 190, (2, 8, 8, 3), np.uint8)
+    large = [np.asarray(Image.fromarray(each).resize((32, 32), Image.Resampling.BICUBIC)) for each in small]
+    large[1] = scipy.ndimage.gaussian_filter(large[1].astype(float), (1.5, 1.5, 0)).round().astype(np.uint8)
+    y = np.stack(large)
+    y[1, ::3, ::5] = 255  # dead pixels
+    task = dataclasses.replace(corrupted("noise", y), y=y)
+    run, solution = Loop(prior, BlindSettings())(task, 0), restore(Blind(prior), y)
+    assert solution.reasons == [["enlarged"], ["budget"]]
+    np.testing.assert_array_equal(run.images[:, -1], solution.images)
+    last = int(solution.selected[0, 0])
+    assert last < 17 and (run.loss[0, last:] == run.loss[0, last]).all() and np.isfinite(run.loss).all()
+    assert run.evaluations[:, -1].tolist() == solution.stats["evaluations"][:, 0].tolist() == [3 + last + 1, 3 + 18]
 
 
 def test_seconds_are_those_of_an_image_without_the_compiler(prior, noise, monkeypatch):

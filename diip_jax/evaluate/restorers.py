@@ -65,6 +65,9 @@ class Loop(Restorer):
         traces = {name: trace[:, 0].copy() for name, trace in solution.traces.items()}
         for name, trace in traces.items():
             trace[settled] = solution.operator[name][settled] if name in kernel else 0
+            for n in np.flatnonzero(solution.result[:, 0] == Result.RULE):  # the last one stays
+                iterations = solution.stats["iterations"][n, 0]
+                trace[n, iterations:] = trace[n, iterations - 1]
         return Run(
             images=np.stack([iterates for _, iterates, _ in kept], axis=1),
             evaluations=np.stack([evaluations for *_, evaluations in kept], axis=1),
@@ -95,7 +98,9 @@ class Loop(Restorer):
 
     @property
     def _problem(self) -> Problem:
-        return dataclasses.replace(self.settings.method(self.prior).problem(), rule=Never())
+        # Rules of the settings are judged on the iterates; one that is the method's own ends them.
+        method: Any = self.settings.method(self.prior)
+        return dataclasses.replace(method, rule=Never()).problem()
 
     def _given(self, task: Task) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """(y, args) of the method."""

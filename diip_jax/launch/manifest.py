@@ -39,8 +39,8 @@ def read_manifest(path: Path) -> list[Row]:
     """The rows of a list.
 
     Raises:
-        UsageError: it cannot be read, has no rows, names an image twice, or a row has no path, a seed that is none or an
-            unknown column.
+        UsageError: it cannot be read, has no rows, names an image twice, or a row has no path, a seed that is none or
+            an unknown column.
     """
     try:
         rows = list(_row(f"{path}, row {n}", path.parent, facts) for n, facts in enumerate(_facts(path), 1))

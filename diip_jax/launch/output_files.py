@@ -293,7 +293,7 @@ def _summary(item: Loaded, n: int, result: Solution, quality: dict[str, float] |
     reasons = "/".join(dict.fromkeys(result.reasons[n]))
     parts = [f"found {_found(result, n)}"] if "covariance" in result.operator else []
     # Of what was found, the budget is how the method ends, and says nothing.
-    if not parts or reasons not in ("settled", "budget"):
+    if not parts or reasons not in ("settled", "budget", "enlarged"):
         counts, chosen = ("/".join(map(str, values[n])) for values in (result.stats["iterations"], result.selected))
         parts.append(f"{counts} iterations, stopped by {reasons}, returned k={chosen}")
     line = f"{item.job.path} -> {item.job.output('.png')}: {'; '.join(parts)}, {seconds:.1f} s"

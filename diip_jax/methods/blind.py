@@ -7,20 +7,42 @@ what the prior predicts (`CorrectedSampling`). The number of levels is the budge
 
 from typing import Any
 
+import numpy as np
 import optax
 
+from diip_jax.array_types import Flag
 from diip_jax.plug import check_above, plug
 from diip_jax.plugs.corrected_sampling import CorrectedSampling, replacement
 from diip_jax.plugs.losses import mse
 from diip_jax.plugs.operators.compositions import Reduced
 from diip_jax.plugs.operators.found_damage import FoundDamage
 from diip_jax.plugs.optimizers import opt
-from diip_jax.plugs.rules import Never
+from diip_jax.plugs.rules import Never, first_of
+from diip_jax.plugs.rules.rule import Observation, Rule
 from diip_jax.solve.problem import Problem
 
 # The first level of noise of a prior that knows details alone: where others begin, at one that hides all but the
 # coarsest of a picture, it makes texture up.
 _LOCAL_FIRST_LEVEL = 0.4
+
+
+# The level of noise at which the iteration of an enlarged picture ends: what its means say of finer details is little,
+# and their own noise would be fitted.
+_ENLARGED_LAST_LEVEL = 0.1
+
+
+@plug()
+class Enlarged(Rule):
+    """Ends the iteration of a picture that was found to be enlarged, see `Damage`, at an iterate.
+
+    Attributes:
+        last: its index.
+    """
+
+    last: int
+
+    def __call__(self, state: Any, seen: Observation) -> tuple[Any, Flag]:
+        return state, (seen.eta["enlarged"] > 1) & (seen.k >= self.last)
 
 
 @plug(data=("prior", "rule", "learning_rate", "ridge", "blur", "noise"))
@@ -79,9 +101,14 @@ class Blind:
             generator=CorrectedSampling(self.prior, self.max_iterations, first, self.last_level),
             operator=found if self.scale == 1 else Reduced(found, self.scale),
             loss=mse,
-            rule=self.rule,
+            rule=first_of(self.rule, Enlarged(self._last_of_enlarged(first))),
             optimizer=opt(replacement, self.learning_rate),
             # Nothing of the operator is learned, and this keeps no moments of the images in it.
             operator_optimizer=opt(optax.sgd, 1.0),
             max_iterations=self.max_iterations,
         )
+
+    def _last_of_enlarged(self, first: Any) -> int:
+        """The iterate nearest to the level at which an enlarged picture is left."""
+        levels = np.geomspace(first, self.last_level, self.max_iterations)
+        return int(np.abs(np.log(levels / _ENLARGED_LAST_LEVEL)).argmin())

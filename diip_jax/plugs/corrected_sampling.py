@@ -36,7 +36,7 @@ class CorrectedSampling(Generator):
     """
 
     prior: Any
-    steps: int = 12
+    steps: int = 18
     first_level: float = 2.4
     last_level: float = 0.03
 

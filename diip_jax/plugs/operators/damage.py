@@ -18,6 +18,7 @@ import numpy as np
 
 from diip_jax.array_types import Any, Array, Bool, Count, Flag, Float, Image, Observed, Scalar
 from diip_jax.plugs.noise_levels import at_noise_level
+from diip_jax.plugs.operators.enlargement import Enlargement, find_enlargement, looked_for
 from diip_jax.plugs.operators.quantisation import near_quantised, quality_of, quantisation_scale
 from diip_jax.plugs.operators.spectrum import fit_spectrum
 
@@ -82,6 +83,10 @@ class Damage(NamedTuple):
             median of those around in the place of a hidden pixel. Blur is still in it. Of a JPEG whose quantisation is
             seen, E[x_0 | .] at lower and lower levels, each brought to what was quantised.
         evaluations: of the network: three (`LEAST_EVALUATIONS`), or six of a JPEG whose quantisation is seen.
+        enlargement: of which smaller picture it is one. What there may be of other damage is in that: none of the above
+            is told then, and the estimate is the image of least norm that has the small picture's values as its means.
+            None where it is not looked for: of a picture that is too small or too large for that, or reduced, or where
+            a blur or noise is known.
     """
 
     covariance: Float[Array, "2 2"]
@@ -94,6 +99,7 @@ class Damage(NamedTuple):
     jpeg_quality: Scalar
     estimate: Image
     evaluations: Scalar
+    enlargement: Enlargement | None
 
 
 def find_damage(
@@ -113,6 +119,9 @@ def find_damage(
             the prior also has to take it for error, or it counts as no impulses.
     """
     spectrum = fit_spectrum(y)
+    enlargement = None
+    if asked_for_enlargement(y.shape, blur, noise, reduced=reduced):
+        enlargement = find_enlargement(y, jnp.sqrt(jnp.trace(spectrum.covariance) / 2))
     floor, median = jnp.sqrt(spectrum.noise_variance), _median_noise(y)
     # One after the other: side by side they take twice the memory, and compile twice.
     for_noise, for_blocks = jax.lax.map(lambda level: y - at_noise_level(prior, y, level), jnp.array(_ASKED, y.dtype))
@@ -158,7 +167,7 @@ def find_damage(
     covariance = jnp.where(blurred, covariance, 0)
     if blur is not None:
         covariance = jnp.square(jnp.asarray(blur, covariance.dtype)) * jnp.eye(2)
-    return Damage(
+    found = Damage(
         covariance=covariance,
         noise=noise,
         believed=(floor > _WHITE[0]) & (floor < _WHITE[1]) & ~jpeg & (jnp.trace(covariance) > 2 * _BELIEVED_BLUR**2),
@@ -169,7 +178,22 @@ def find_damage(
         jpeg_quality=quality_of(steps),
         estimate=estimate,
         evaluations=(len(_ASKED) + evaluations).astype(jnp.float32),
+        enlargement=enlargement,
     )
+    if enlargement is None:
+        return found
+    nothing = jax.tree.map(jnp.zeros_like, found)._replace(
+        blocks=jnp.ones_like(blocks),
+        estimate=enlargement.seen,
+        evaluations=found.evaluations,
+        enlargement=enlargement,
+    )
+    return jax.tree.map(lambda a, b: jnp.where(enlargement.factor > 1, a, b), nothing, found)
+
+
+def asked_for_enlargement(shape: tuple[int, ...], blur: Any, noise: Any, *, reduced: bool) -> bool:
+    """Whether `find_damage` looks for an enlargement in pictures of this size, see `Damage.enlargement`."""
+    return blur is None and noise is None and not reduced and looked_for(shape)
 
 
 def block_ratio(error: Image) -> Scalar:
