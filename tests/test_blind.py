@@ -87,6 +87,7 @@ def test_a_local_prior_begins_at_less_noise():
     first = dj.Blind(local_prior()).problem().generator.first_level
     assert first < dj.Blind(tiny_prior()).problem().generator.first_level
     assert dj.Blind(local_prior(), first_level=1.5).problem().generator.first_level == 1.5
+    assert dj.Blind(local_prior()).problem().max_iterations == 12 < dj.Blind(tiny_prior()).problem().max_iterations
     solution = dj.restore(dj.Blind(local_prior(), max_iterations=2), with_impulses(1)[:, :, :8])  # 16 x 8: any size
     assert solution.images.shape == (1, 16, 8, 3)
     assert solution.stats["evaluations"] == 3 + 2

@@ -82,7 +82,8 @@ _HELP: dict[str, dict[str, str]] = {
 
 # Flags that are fields of a method: no default here, the method's dataclass has it.
 METHOD_HELP = {
-    "max_iterations": "stop after this many iterations at the latest; blind: so many levels of noise there are",
+    "max_iterations": "stop after this many iterations at the latest; blind: so many levels of noise there are, with a "
+    "prior of photographs 12 at most",
     "degradation": "what happened to the image: noise or JPEG alone (identity), blur, a blur that changes over the "
     "image, blur and means of blocks, a part is hidden, blur with a gain and a slowly varying offset",
     "kernel_size": "side of the unknown blur kernel in pixels of the restored image, odd; 1 for no blur",

@@ -24,6 +24,8 @@ from diip_jax.solve.problem import Problem
 # The first level of noise of a prior that knows details alone: where others begin, at one that hides all but the
 # coarsest of a picture, it makes texture up.
 _LOCAL_FIRST_LEVEL = 0.4
+# From there fewer levels are as good.
+_LOCAL_LEVELS = 12
 
 
 # The level of noise at which the iteration of an enlarged picture ends: what its means say of finer details is little,
@@ -57,7 +59,8 @@ class Blind:
         rule: when to stop; the budget alone needs no more, see docs/blind.md.
         learning_rate: share of every correction that is made.
         ridge: see `SpectralBlur`.
-        max_iterations: the budget, and the number of levels; an iteration is one evaluation of the network.
+        max_iterations: the budget, and the number of levels, of a local prior 12 at most; one evaluation of the network
+            in each.
         first_level: see `CorrectedSampling`; None: 2.4, and for a local prior (`Prior.local`) 0.4.
         last_level: see `CorrectedSampling`.
         scale: sides of the restored image over those of y: y is what `Reduced` makes of it. The damage is looked for in
@@ -94,21 +97,24 @@ class Blind:
     def problem(self) -> Problem:
         """The plugs."""
         local = getattr(self.prior, "local", False)
+        levels = min(self.max_iterations, _LOCAL_LEVELS) if local else self.max_iterations
         usual = _LOCAL_FIRST_LEVEL if local else CorrectedSampling.first_level
         first = usual if self.first_level is None else self.first_level
+        sampling = CorrectedSampling(self.prior, levels, first, self.last_level)
+        enlarged = Enlarged(_nearest(np.geomspace(first, self.last_level, levels), _ENLARGED_LAST_LEVEL))
         found = FoundDamage(self.prior, self.ridge, self.scale > 1, self.blur, self.noise)
         return Problem(
-            generator=CorrectedSampling(self.prior, self.max_iterations, first, self.last_level),
+            generator=sampling,
             operator=found if self.scale == 1 else Reduced(found, self.scale),
             loss=mse,
-            rule=first_of(self.rule, Enlarged(self._last_of_enlarged(first))),
+            rule=first_of(self.rule, enlarged),
             optimizer=opt(replacement, self.learning_rate),
             # Nothing of the operator is learned, and this keeps no moments of the images in it.
             operator_optimizer=opt(optax.sgd, 1.0),
-            max_iterations=self.max_iterations,
+            max_iterations=levels,
         )
 
-    def _last_of_enlarged(self, first: Any) -> int:
-        """The iterate nearest to the level at which an enlarged picture is left."""
-        levels = np.geomspace(first, self.last_level, self.max_iterations)
-        return int(np.abs(np.log(levels / _ENLARGED_LAST_LEVEL)).argmin())
+
+def _nearest(levels: np.ndarray, level: float) -> int:
+    """Which of the levels is nearest to one, by the logarithm."""
+    return int(np.abs(np.log(levels / level)).argmin())

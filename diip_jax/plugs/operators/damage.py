@@ -85,8 +85,8 @@ class Damage(NamedTuple):
         evaluations: of the network: three (`LEAST_EVALUATIONS`), or six of a JPEG whose quantisation is seen.
         enlargement: of which smaller picture it is one. What there may be of other damage is in that: none of the above
             is told then, and the estimate is the image of least norm that has the small picture's values as its means.
-            None where it is not looked for: of a picture that is too small or too large for that, or reduced, or where
-            a blur or noise is known.
+            None where it is not looked for: of a picture that is too small or too large for that, or reduced, where a
+            blur or noise is known, and with a prior that knows details alone (`Prior.local`).
     """
 
     covariance: Float[Array, "2 2"]
@@ -120,7 +120,7 @@ def find_damage(
     """
     spectrum = fit_spectrum(y)
     enlargement = None
-    if asked_for_enlargement(y.shape, blur, noise, reduced=reduced):
+    if asked_for_enlargement(prior, y.shape, blur, noise, reduced=reduced):
         enlargement = find_enlargement(y, jnp.sqrt(jnp.trace(spectrum.covariance) / 2))
     floor, median = jnp.sqrt(spectrum.noise_variance), _median_noise(y)
     # One after the other: side by side they take twice the memory, and compile twice.
@@ -191,9 +191,10 @@ def find_damage(
     return jax.tree.map(lambda a, b: jnp.where(enlargement.factor > 1, a, b), nothing, found)
 
 
-def asked_for_enlargement(shape: tuple[int, ...], blur: Any, noise: Any, *, reduced: bool) -> bool:
+def asked_for_enlargement(prior: Any, shape: tuple[int, ...], blur: Any, noise: Any, *, reduced: bool) -> bool:
     """Whether `find_damage` looks for an enlargement in pictures of this size, see `Damage.enlargement`."""
-    return blur is None and noise is None and not reduced and looked_for(shape)
+    local = getattr(prior, "local", False)
+    return blur is None and noise is None and not (reduced or local) and looked_for(shape)
 
 
 def block_ratio(error: Image) -> Scalar:

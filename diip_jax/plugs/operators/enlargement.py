@@ -16,8 +16,8 @@ import numpy as np
 
 from diip_jax.array_types import Array, Float, Image, Observed, Scalar
 
-# Sides of pictures that are looked at: of fewer pixels too little is left, of more the priors that know details alone
-# gain little, and the projections cost as much memory as the picture.
+# Sides of pictures that are looked at: of fewer pixels too little is left, of more the projections cost as much
+# memory as the picture.
 _LEAST_SIDE, _MOST_SIDE = 32, 256
 # Times that a side may have been enlarged. What passes for more is smooth, and may be anything.
 _FACTORS = (2.0, 8.0)

@@ -74,7 +74,7 @@ class FoundDamage(PictureOperator):
         }
 
     def _asked(self, shape: tuple[int, ...]) -> bool:
-        return damage.asked_for_enlargement(shape, self.blur, self.noise, reduced=self.reduced)
+        return damage.asked_for_enlargement(self.prior, shape, self.blur, self.noise, reduced=self.reduced)
 
     def start(self, key: PRNGKey, image_shape: tuple[int, int, int], y: Array, args: Any) -> Any:
         found = damage.find_damage(self.prior, y, blur=self.blur, noise=self.noise, reduced=self.reduced)
