@@ -22,6 +22,7 @@ from diip_jax.plugs.operators import (
     Centred,
     Damage,
     Downsample,
+    Enlargement,
     FoundDamage,
     GainOffset,
     Identity,
@@ -36,6 +37,7 @@ from diip_jax.plugs.operators import (
     SpectralFit,
     VaryingBlur,
     find_damage,
+    find_enlargement,
     fit_spectrum,
 )
 from diip_jax.plugs.optimizers import Groups, Turn, decay, opt
@@ -86,6 +88,7 @@ __all__ = [
     "Discrepancy",
     "Downsample",
     "DreamClean",
+    "Enlargement",
     "ExplainedVariance",
     "Face",
     "FoundDamage",
@@ -129,6 +132,7 @@ __all__ = [
     "every",
     "exponential_moving_variance",
     "find_damage",
+    "find_enlargement",
     "find_faces",
     "first_of",
     "fit_spectrum",

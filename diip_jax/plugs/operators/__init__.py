@@ -11,6 +11,7 @@ compositions   what may follow: down-sampling, gain and offset; or come first: l
 from diip_jax.plugs.operators.blurs import Blur, Boundary, VaryingBlur, convolve
 from diip_jax.plugs.operators.compositions import Downsample, GainOffset, Reduced
 from diip_jax.plugs.operators.damage import Damage, find_damage
+from diip_jax.plugs.operators.enlargement import Enlargement, find_enlargement
 from diip_jax.plugs.operators.found_damage import FoundDamage
 from diip_jax.plugs.operators.kernels import (
     Centred,
@@ -30,6 +31,7 @@ __all__ = [
     "Centred",
     "Damage",
     "Downsample",
+    "Enlargement",
     "FoundDamage",
     "GainOffset",
     "Guess",
@@ -47,6 +49,7 @@ __all__ = [
     "VaryingBlur",
     "convolve",
     "find_damage",
+    "find_enlargement",
     "fit_spectrum",
     "given",
     "to_centre",
