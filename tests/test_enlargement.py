@@ -128,3 +128,4 @@ def test_sides_may_differ_and_large_ones_have_whole_factors():
 
 def test_it_is_looked_for_in_pictures_of_32_to_256_pixels():
     assert looked_for((32, 256, 3)) and not looked_for((31, 64, 3)) and not looked_for((64, 257, 3))
+    assert not looked_for((97, 101, 3))  # no whole factor

@@ -8,6 +8,7 @@ The small picture is taken for what a camera or a reduction would make it: means
 exactly, and nothing else: they are the rows and columns of a projection P, P x = P x_seen.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -52,7 +53,8 @@ class Enlargement(NamedTuple):
 
 def looked_for(shape: tuple[int, ...]) -> bool:
     """Whether pictures `[H, W, C]` of this size are looked at."""
-    return min(shape[:2]) >= _LEAST_SIDE and max(shape[:2]) <= _MOST_SIDE
+    fits = min(shape[:2]) >= _LEAST_SIDE and max(shape[:2]) <= _MOST_SIDE
+    return fits and len(_candidates(*shape[:2])) > 0
 
 
 def find_enlargement(y: Observed, blur: Scalar) -> Enlargement:
@@ -62,51 +64,58 @@ def find_enlargement(y: Observed, blur: Scalar) -> Enlargement:
         blur: standard deviation in pixels of the Gaussian that y's spectrum shows.
     """
     height, width = y.shape[:2]
-    candidates = _candidates(height, width)
+    candidates, *spans = _tried(height, width)
     inside = jnp.abs(y) < 1 - 0.5 / 127.5
 
-    def whole(spans: list[Array]) -> tuple[Image, Image]:
-        """(y as it was before what overshot black or white was cut off, that in the spans)."""
-        full = y
+    def whole(rows: Array, columns: Array) -> tuple[Image, Image]:
+        """(y as it was before what overshot black or white was cut off, that in the span)."""
+        full, spanned = y, project(rows, y, columns)
         for _ in range(_CUT_OFF):
-            spanned = _both(spans[0], full, spans[1])
             full = jnp.where(inside, y, jnp.where(y > 0, jnp.maximum(spanned, y), jnp.minimum(spanned, y)))
-        return full, _both(spans[0], full, spans[1])
+            spanned = project(rows, full, columns)
+        return full, spanned
 
-    def sides(candidate: Array) -> list[tuple[int, Array]]:
-        return [(height, candidate[0]), (width, candidate[1])]
-
-    def spans(candidate: Array) -> list[Array]:
-        return [_span(side, n, candidate[2]) for side, n in sides(candidate)]
-
-    def left(candidate: Array) -> Scalar:
-        full, spanned = whole(spans(candidate))
+    def left(spans: tuple[Array, Array]) -> Scalar:
+        full, spanned = whole(*spans)
         off = (127.5 * jnp.abs(full - spanned)).clip(0, _MOST_LEFT)
         return jnp.sqrt(jnp.mean(off**2))
 
-    errors = jax.lax.map(left, jnp.asarray(candidates))
+    errors = jax.lax.map(left, tuple(map(jnp.asarray, spans)))
     # The fewest pixels, and of the interpolations the one that leaves least.
     order = jnp.where(errors < _LEFT, candidates[:, 0] + errors, jnp.inf)
-    best = jnp.asarray(candidates)[jnp.argmin(order)]
-    factor = height / best[0]
+    index = jnp.argmin(order)
+    n_rows, n_columns, kind = jnp.asarray(candidates)[index]
+    factor = height / n_rows
     found = jnp.isfinite(order.min()) & (factor <= _FACTORS[1]) & (blur < _NO_WIDER * factor) & inside.any()
-    (rows, back_rows), (columns, back_columns) = (_means(side, n, best[2]) for side, n in sides(best))
+    rows, back_rows = _means(height, n_rows, kind)
+    columns, back_columns = _means(width, n_columns, kind)
+    full, _ = whole(*(jnp.asarray(each)[index] for each in spans))
     eye = [jnp.eye(side, dtype=y.dtype) for side in (height, width)]
     return Enlargement(
         factor=jnp.where(found, factor, 1.0).astype(y.dtype),
         rows=jnp.where(found, rows, eye[0]),
         columns=jnp.where(found, columns, eye[1]),
-        seen=jnp.where(found, _both(back_rows, whole(spans(best))[0], back_columns), y),
+        seen=jnp.where(found, project(back_rows, full, back_columns), y),
     )
 
 
-def project(rows: Array, x: Image, columns: Array) -> Image:
+def project(rows: Float[Array, "H H"], x: Image, columns: Float[Array, "W W"]) -> Image:
     """P x, see `Enlargement`."""
-    return _both(rows, x, columns)
-
-
-def _both(rows: Array, x: Image, columns: Array) -> Image:
     return jnp.einsum("hi,ijc,wj->hwc", rows, x, columns, precision="highest")
+
+
+@lru_cache(maxsize=8)
+def _tried(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(the candidates, for each the projections onto what enlargements are, of rows and of columns).
+
+    Constants of the program: they are the same for all pictures of a size.
+    """
+    candidates = _candidates(height, width)
+    with jax.ensure_compile_time_eval():
+        spans = jax.jit(jax.vmap(_span, in_axes=(None, 0, 0)), static_argnums=0)
+        rows = np.asarray(spans(height, candidates[:, 0], candidates[:, 2]))
+        columns = rows if height == width else np.asarray(spans(width, candidates[:, 1], candidates[:, 2]))
+    return candidates, rows, columns
 
 
 def _candidates(height: int, width: int) -> np.ndarray:
