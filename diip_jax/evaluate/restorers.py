@@ -58,7 +58,7 @@ class Loop(Restorer):
             kept = [(run().stats["seconds"], to_uint8(solution.images), solution.stats["evaluations"][:, 0])]
         # The first iteration waits for the compiler. Where all images have diverged there are no more.
         usual = np.median([seconds for seconds, *_ in kept[1:] or kept]) / len(task)
-        length = self.settings.max_iterations
+        length = problem.max_iterations
         kept += (length - len(kept)) * kept[-1:]
         # What is settled has no iterates: it is the same at all of them, with nothing left to fit.
         settled = solution.result[:, 0] == Result.SETTLED
@@ -66,8 +66,7 @@ class Loop(Restorer):
         for name, trace in traces.items():
             trace[settled] = solution.operator[name][settled] if name in kernel else 0
             for n in np.flatnonzero(solution.result[:, 0] == Result.RULE):  # the last one stays
-                iterations = solution.stats["iterations"][n, 0]
-                trace[n, iterations:] = trace[n, iterations - 1]
+                trace[n] = trace[n, np.minimum(np.arange(length), solution.stats["iterations"][n, 0] - 1)]
         return Run(
             images=np.stack([iterates for _, iterates, _ in kept], axis=1),
             evaluations=np.stack([evaluations for *_, evaluations in kept], axis=1),

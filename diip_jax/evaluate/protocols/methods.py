@@ -3,11 +3,8 @@
     python -m diip_jax.evaluate --protocol=methods --images=faces64_val.npz --first=64
 
 Three hours, half of them for DIP, which takes 2000 iterations for an image, the published number for super-resolution
-(1800 for noise), and so gets fewer images. PSNR in dB of the faces 64 .. 79; with version 0.1's prior:
-
-    noise 20.57, DIIP 26.80, DreamClean 26.65, non-local means 26.77; x4 22.53, DIIP 22.38, BIRD 22.99
-
-and with the present one, of 64 .. 127: noise 20.57, Blind 30.17; blur 23.53, Blind 27.42; x4 22.36, Blind 23.46.
+(1800 for noise), and so gets fewer images. PSNR in dB of the faces 64 .. 127, with the bundled prior: noise 20.57,
+Blind 30.17; blur 23.53, Blind 27.65; x4 22.36, Blind 23.81.
 """
 
 from diip_jax.commands.settings import DIPSettings
