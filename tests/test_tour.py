@@ -36,7 +36,9 @@ def test_it_runs_from_top_to_bottom(notebook, monkeypatch):
     client.execute()
     said = ["".join(one.text for one in cell.outputs if one.output_type == "stream") for cell in code_cells(again)]
     text = "\n".join(said)
-    assert "noise: 0 iterations, ended by settled" in text and "blur: 12 iterations, ended by budget" in text
+    assert re.search(r"noise: found noise of 2\d\.\d levels; 0 iterations, ended by settled", text)
+    assert re.search(r"blur: found blur of 1\.\d px, .*; 18 iterations, ended by budget", text)
+    assert "JPEG: found JPEG (quality about 10); 0 iterations, ended by settled" in text
     assert re.search(r"found: 1\.\d+ pixels", text)  # of 1.5
     gains = [float(number) for number in re.search(r"gain found: \[(.*?)\]", text)[1].split()]
     assert gains == pytest.approx([1.0, 0.8, 0.5], abs=0.12)
