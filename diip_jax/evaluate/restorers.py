@@ -86,7 +86,7 @@ class Loop(Restorer):
     def evaluations(self) -> int:
         generator, operator = self._problem.generator, self._problem.operator
         first = operator.first_evaluations(operator.init(jax.random.key(0), self.prior.image_shape))
-        return int(first) + generator.first_evaluations + self.settings.max_iterations * generator.evaluations
+        return int(first) + generator.first_evaluations + self._problem.max_iterations * generator.evaluations
 
     def rules(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Rule]:
         return {name: _rule(dataclasses.replace(self.settings, **change)) for name, change in changes.items()}

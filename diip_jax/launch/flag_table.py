@@ -160,13 +160,13 @@ _ONLY_WITH: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 
 # What a value looks like, where its kind does not tell.
 _WANTED = {
+    **dict.fromkeys(("image", "reference", "mask", "kernel", "output_dir", "run_log", "manifest"), "PATH"),
     "preset": "paper|code",
     "faces": "find|X,Y,X,Y",
     "shard": "I/N",
     "coordinator": "HOST:PORT",
     "checkpoint": "NAME|PATH",
 }
-_PATHS = ("image", "reference", "mask", "kernel", "output_dir", "run_log", "manifest")
 
 
 def define_flags() -> flags.FlagValues:
@@ -319,8 +319,7 @@ def help_text(values: flags.FlagValues) -> str:
 
 def _help_lines(flag: flags.Flag, name: str, line: str) -> list[str]:
     choices = getattr(flag.parser, "enum_values", None)
-    kind = "PATH" if name in _PATHS else _WANTED.get(name, flag.flag_type())
-    wanted = "|".join(choices) if choices else kind
+    wanted = "|".join(choices) if choices else _WANTED.get(name, flag.flag_type())
     head = f"  --[no]{name}" if flag.boolean else f"  --{name}={wanted}"
     default = _default(flag, name)
     wrapped = textwrap.wrap(line if default is None else f"{line} [{default}]", 82)

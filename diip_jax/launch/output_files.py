@@ -124,8 +124,8 @@ def write_outputs(
     for i, kernel in enumerate(estimates.get("kernel", ())):
         picture = heatmaps.kernel_picture(kernel, least_side=_KERNEL_SIDE)
         write_image(job.output(of_sample(run, i, "_kernel.png")), picture)
-    if "covariance" in estimates:
-        extra["found"] = _found(result, n)
+    if found := _found(result, n):
+        extra["found"] = found
     if estimates:
         extra["operator"] = {name: values if run.samples > 1 else values[0] for name, values in estimates.items()}
     if run.compare:
@@ -285,13 +285,16 @@ def _decibels(quality: dict[str, float], which: str) -> str:
 
 
 def _found(result: Solution, n: int) -> str:
-    """What `Blind` found in image n; in each of its samples the same."""
+    """What `Blind` found in image n, in each of its samples the same; of another method nothing."""
+    if "jpeg_quality" not in result.operator:
+        return ""
     return report.damage_in_words({name: values[n, 0] for name, values in result.operator.items()})
 
 
 def _summary(item: Loaded, n: int, result: Solution, quality: dict[str, float] | None, seconds: float) -> str:
     reasons = "/".join(dict.fromkeys(result.reasons[n]))
-    parts = [f"found {_found(result, n)}"] if "covariance" in result.operator else []
+    found = _found(result, n)
+    parts = [f"found {found}"] if found else []
     # Of what was found, the budget is how the method ends, and says nothing.
     if not parts or reasons not in ("settled", "budget", "enlarged"):
         counts, chosen = ("/".join(map(str, values[n])) for values in (result.stats["iterations"], result.selected))

@@ -62,7 +62,13 @@ def find_enlargement(y: Observed, blur: Scalar) -> Enlargement:
 
     Args:
         blur: standard deviation in pixels of the Gaussian that y's spectrum shows.
+
+    Raises:
+        ValueError: pictures of this size are not looked at, see `looked_for`.
     """
+    if not looked_for(y.shape):
+        sides = f"{_LEAST_SIDE} to {_MOST_SIDE} pixels, above {_EVERY_NUMBER} with a common factor of 2 to 8"
+        raise ValueError(f"y is {y.shape[0]}x{y.shape[1]}: expected sides of {sides}")
     height, width = y.shape[:2]
     candidates, *spans = _tried(height, width)
     inside = jnp.abs(y) < 1 - 0.5 / 127.5
